@@ -1,0 +1,62 @@
+"""The `edgespike` command: one parser, its subcommands in the modules beside this file.
+
+Modules import what a subcommand needs inside the function that runs it, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from edgespike.errors import EdgespikeError
+
+_GROUPS = ("daemon", "models", "engine", "evaluate", "settings")
+
+_EPILOG = """\
+first steps:
+  edgespike demo                          see it work, with simulated sensors
+  edgespike config init > edgespike.yaml  write a configuration
+  edgespike run --config edgespike.yaml   start the daemon
+  edgespike ask "is the boiler too hot?"  ask it
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="edgespike",
+        description="An offline agent beside the sensors: it answers questions over MQTT.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edgespike {version('edgespike')}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for group in _GROUPS:
+        importlib.import_module(f"edgespike.cli.{group}").register(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status (sysexits(3))."""
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse exits with 2; the convention here is EX_USAGE
+        return 64 if stop.code == 2 else int(stop.code or 0)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except EdgespikeError as error:
+        print(f"edgespike: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away (`edgespike ... | head`): end quietly, as a signal would have done.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return status

@@ -1,0 +1,46 @@
+"""What the sensors say at one moment: immutable facts, shared by the window, prompts and training.
+
+Numbers keep the text that the sensor sent (`"21.50"`), so that an answer can repeat it exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Trend = Literal["rising", "falling", "steady"]
+LimitState = Literal["ok", "low", "high"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """One channel of one device.
+
+    `name` identifies it to people ("kitchen temperature", "pump-07 pressure"). `text` is the last
+    value as the sensor wrote it: a number, or a state such as "on", "open", "motion"; None when the
+    channel is known but has never reported. `number` is that value as a float when it is numeric.
+    `minimum` and `maximum` are value texts over the recent history, None for states.
+    Times are seconds; `age_s` is None when nothing was received.
+    """
+
+    name: str
+    text: str | None
+    number: float | None = None
+    unit: str = ""
+    quantity: str = ""
+    age_s: float | None = None
+    stale: bool = False
+    trend: Trend | None = None
+    limit: LimitState | None = None
+    low: str | None = None
+    high: str | None = None
+    minimum: str | None = None
+    maximum: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All channels at `taken_at` (seconds since the epoch), in a stable order."""
+
+    taken_at: float
+    channels: tuple[ChannelView, ...] = field(default=())

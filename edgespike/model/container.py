@@ -37,6 +37,7 @@ from edgespike.model.header import (
     LENGTH_BYTES,
     Entry,
     Header,
+    describe,
     open_input,
     printable,
     read_header,
@@ -220,7 +221,7 @@ def _check_layouts(path: Path, meta: Mapping[str, str], tensors: Mapping[str, Te
     for name in sorted(due.keys() | layouts.keys()):
         if layouts.get(name) != due.get(name):
             raise DataError(
-                f"{path}: {key}: tensor {printable(name)}: {printable(repr(layouts.get(name)))} "
+                f"{path}: {key}: tensor {printable(name)}: {describe(layouts.get(name))} "
                 f"where {due.get(name)} is due"
             )
 

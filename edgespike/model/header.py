@@ -60,6 +60,26 @@ def printable(text: str, limit: int = 120) -> str:
     return clean + "..." if len(text) > limit else clean
 
 
+def describe(value: object) -> str:
+    """A value from outside for an error message; never recurses into it, never long."""
+    if isinstance(value, str):
+        return repr(printable(value))
+    if type(value) is int and abs(value) >= 1 << 63:
+        return f"a number of {value.bit_length()} bits"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)) and len(value) <= _MAX_RANK and are_counts(value):
+        return repr(list(value))
+    return f"a {type(value).__name__}"
+
+
+def are_counts(value: object) -> bool:
+    """Whether `value` is a list or tuple of whole numbers that fit 62 bits."""
+    return isinstance(value, (list, tuple)) and all(
+        type(n) is int and 0 <= n < 1 << 62 for n in value
+    )
+
+
 def open_input(path: Path) -> BinaryIO:
     """Open a regular file for reading, or raise MissingInputError saying why not."""
     try:
@@ -147,18 +167,12 @@ def _entry(path: Path, name: str, fact: object) -> Entry:
         raise DataError(f"{where}: must have dtype, shape and data_offsets")
     dtype, shape, offsets = fact["dtype"], fact["shape"], fact["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ELEMENT_BYTES:
-        raise DataError(f"{where}: unknown dtype {printable(repr(dtype))}")
-    if not _are_counts(shape) or len(shape) > _MAX_RANK:
-        raise DataError(f"{where}: shape {printable(repr(shape))} is not a list of whole numbers")
-    if not _are_counts(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
-        raise DataError(f"{where}: data_offsets {printable(repr(offsets))} are not a range")
+        raise DataError(f"{where}: unknown dtype {describe(dtype)}")
+    if not are_counts(shape) or len(shape) > _MAX_RANK:
+        raise DataError(f"{where}: shape {describe(shape)} is not a list of whole numbers")
+    if not are_counts(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
+        raise DataError(f"{where}: data_offsets {describe(offsets)} are not a range")
     nbytes = offsets[1] - offsets[0]
     if math.prod(shape) * ELEMENT_BYTES[dtype] != nbytes:
-        raise DataError(
-            f"{where}: {dtype} of shape {printable(repr(shape))} doesn't take {nbytes} bytes"
-        )
+        raise DataError(f"{where}: {dtype} of shape {describe(shape)} doesn't take {nbytes} bytes")
     return Entry(name, dtype, tuple(shape), offsets[0], nbytes)
-
-
-def _are_counts(value: object) -> bool:
-    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 62 for n in value)

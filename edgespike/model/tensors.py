@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from edgespike.errors import DataError
 from edgespike.model.config import ModelConfig, Precision
+from edgespike.model.header import describe
 
 DType = Literal["I8", "U8", "F32"]
 Layout = Literal["output-major", "input-major"]
@@ -69,16 +70,18 @@ def check_config(config: ModelConfig) -> None:
             low, high = _LIMITS[field.name]
             if type(value) is not int or not low <= value <= high:
                 raise DataError(
-                    f"configuration: {field.name} is {value!r:.60}; "
+                    f"configuration: {field.name} is {describe(value)}; "
                     f"it must be a whole number from {low} to {high}"
                 )
         elif field.type == "bool":
             if type(value) is not bool:
                 raise DataError(
-                    f"configuration: {field.name} is {value!r:.60}; it must be true or false"
+                    f"configuration: {field.name} is {describe(value)}; it must be true or false"
                 )
         elif type(value) not in (int, float) or not abs(value) < _MAX_NUMBER:
-            raise DataError(f"configuration: {field.name} is {value!r:.60}; it must be a number")
+            raise DataError(
+                f"configuration: {field.name} is {describe(value)}; it must be a number"
+            )
     if config.n_heads * config.head_dim != config.embed_dim:
         raise DataError(
             f"configuration: n_heads {config.n_heads} times head_dim {config.head_dim} "

@@ -1,0 +1,1 @@
+"""Advance, sample, generate, snapshot."""

@@ -1,0 +1,151 @@
+"""A loaded model: the map, the tokenizer, the threads, and the one primitive `step`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.engine.generate import Interrupt, Piece, Progress, Sampling, generate
+from edgespike.engine.session import Session
+from edgespike.engine.workers import Workers
+from edgespike.errors import DataError
+from edgespike.kernels.compiler import configure
+from edgespike.model.arrays import State, Step
+from edgespike.model.container import Container, open_container
+from edgespike.model.state import new_scratch
+from edgespike.model.tensors import TOKENIZER
+from edgespike.model.weights import map_weights, model_shape
+from edgespike.tokenizer import Tokenizer
+
+# Positions in one call of the kernel: enough that reading a weight costs less than using it, few enough
+# that a prefill can be interrupted several times a second at the 0.8B shape.
+STEP_POSITIONS = 32
+
+
+class Model:
+    """A container that is ready to run. Sessions of one model take turns: it has one set of threads."""
+
+    def __init__(self, container: Container, *, threads: int = 1, isa: str = "native") -> None:
+        """Raises UnavailableError when this CPU lacks the instructions of `isa`."""
+        configure(isa)
+        from edgespike.kernels.step import advance
+
+        self.container = container
+        self.config = container.config
+        self.threads = threads
+        self.isa = isa
+        self.step_positions = STEP_POSITIONS
+        self._advance = advance
+        self._weights = map_weights(container)
+        self._shape = model_shape(container)
+        self._scratch = new_scratch(self.config, STEP_POSITIONS, threads)
+        self._workers = Workers(threads)
+        self._lock = threading.Lock()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer in the container; DataError if it has none."""
+        data = self.container.tokenizer
+        if data is None:
+            raise DataError(
+                f"{self.container.path}: the model has no tokenizer: "
+                "convert it again with --tokenizer, or use token ids"
+            )
+        return Tokenizer(data)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the container carries a tokenizer."""
+        return TOKENIZER in self.container.tensors
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the weights and the configuration: a session fits no other model."""
+        facts = self.container.metadata
+        text = repr(sorted((key, facts[key]) for key in facts if key.startswith("edgespike.")))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def session(self) -> Session:
+        """A new, empty session."""
+        return Session(self)
+
+    def step(
+        self,
+        state: State,
+        tokens: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        logit_rows: NDArray[np.int64],
+        logits: NDArray[np.float32],
+        owners: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Advance by at most `step_positions` positions.
+
+        `state` holds one or more sessions, `owners[p]` says which one position p belongs to (default:
+        the first). `logit_rows[p]` is the row of `logits` [rows, V] for position p, or -1.
+        """
+        step = Step(
+            tokens=tokens,
+            owners=np.zeros(tokens.size, np.int64) if owners is None else owners,
+            positions=positions,
+            logit_row=logit_rows,
+            logits=logits,
+            prior_logits=np.empty_like(logits),
+        )
+
+        def work(thread: int, threads: int, counter: NDArray[np.int64]) -> None:
+            self._advance(
+                self._weights, self._shape, state, self._scratch, step, thread, threads, counter
+            )
+
+        with self._lock:
+            self._workers.run(work)
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        session: Session | None = None,
+        stop_tokens: Sequence[int] = (),
+        interrupt: Interrupt | None = None,
+        on_prefill: Progress | None = None,
+    ) -> Iterator[Piece]:
+        """Continue `prompt`, piece by piece.
+
+        A string is encoded as outside text, with BOS in a new session; ids are taken as they are.
+        `session` continues a dialogue (default: a new one). `interrupt` is asked between chunks of the
+        prefill and between tokens; what it returns, unless None, ends the answer and becomes its
+        `finish_reason`. Raises UsageError for arguments out of range.
+        """
+        sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
+        active = session if session is not None else self.session()
+        if isinstance(prompt, str):
+            ids: Sequence[int] = self.tokenizer.encode(prompt, bos=active.position == 0)
+        else:
+            ids = prompt
+        return generate(
+            self, active, ids, max_tokens, sampling, frozenset(stop_tokens), interrupt, on_prefill
+        )
+
+    def close(self) -> None:
+        """End the helper threads; the model can't be used afterwards."""
+        self._workers.close()
+
+
+def load(
+    path: str | os.PathLike[str], *, threads: int = 1, isa: str = "native", verify: bool = True
+) -> Model:
+    """Map a container and make it ready.
+
+    `verify` compares the digests of all tensors, which reads the whole file once. Raises
+    MissingInputError, DataError (naming the tensor) or UnavailableError (instructions missing).
+    """
+    return Model(open_container(path, verify=verify), threads=threads, isa=isa)

@@ -1,0 +1,124 @@
+"""A session: one sequence of tokens and all that the model remembers of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgespike.errors import DataError, UsageError
+from edgespike.model.arrays import State
+from edgespike.model.state import new_state
+
+if TYPE_CHECKING:
+    from edgespike.engine.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a session at one position, for the model with that fingerprint."""
+
+    fingerprint: str
+    position: int
+    state: State
+
+
+class Session:
+    """State of fixed size, advanced token by token or many at once with the same result."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._state = new_state(model.config)
+        self._position = 0
+
+    @property
+    def position(self) -> int:
+        """Tokens so far."""
+        return self._position
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state; they don't grow."""
+        return sum(array.nbytes for array in self._state)
+
+    @property
+    def spike_rates(self) -> dict[str, Any]:
+        """Share of neurons that fired since the start: {"encoder": float, "layers": [float, ...]}."""
+        total = max(1, self._position) * self.model.config.embed_dim
+        rates = (self._state.spikes[0] / total).tolist()
+        return {"encoder": rates[0], "layers": rates[1:]}
+
+    def advance(
+        self, tokens: Sequence[int] | NDArray[np.integer[Any]], all_logits: bool = False
+    ) -> NDArray[np.float32]:
+        """Append `tokens`; returns logits float32 [V] of the last, or [m, V] of all positions.
+
+        How tokens are divided among calls changes no bit of the result. Raises UsageError when
+        `tokens` is empty or holds an id outside the vocabulary; the session is then unchanged.
+        """
+        ids = np.asarray(tokens, np.int64)
+        if ids.ndim != 1 or ids.size == 0:
+            raise UsageError("advance needs at least one token, in a flat sequence")
+        vocab = self.model.config.vocab_size
+        if ids.min() < 0 or ids.max() >= vocab:
+            bad = int(ids[(ids < 0) | (ids >= vocab)][0])
+            raise UsageError(f"token id {bad} is outside the vocabulary of {vocab}")
+        wanted = np.arange(ids.size) if all_logits else np.array([ids.size - 1])
+        logits = np.empty((wanted.size, vocab), np.float32)
+        filled = 0
+        for start in range(0, ids.size, self.model.step_positions):
+            chunk = ids[start : start + self.model.step_positions]
+            here = wanted[(wanted >= start) & (wanted < start + chunk.size)] - start
+            rows = np.full(chunk.size, -1, np.int64)
+            rows[here] = np.arange(here.size)
+            positions = np.arange(self._position, self._position + chunk.size, dtype=np.int64)
+            self.model.step(
+                self._state, chunk, positions, rows, logits[filled : filled + here.size]
+            )
+            self._position += chunk.size
+            filled += here.size
+        return logits if all_logits else logits[0]
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the state, to come back to."""
+        state = State(*(array.copy() for array in self._state))
+        return Snapshot(self.model.fingerprint, self._position, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Return to `snapshot`. Raises UsageError if it belongs to another model."""
+        if snapshot.fingerprint != self.model.fingerprint:
+            raise UsageError("the snapshot belongs to another model")
+        for target, source in zip(self._state, snapshot.state, strict=True):
+            np.copyto(target, source)
+        self._position = snapshot.position
+
+    def fork(self) -> Session:
+        """Another session that continues from here on its own."""
+        other = Session(self.model)
+        for target, source in zip(other._state, self._state, strict=True):
+            np.copyto(target, source)
+        other._position = self._position
+        return other
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the session to `path` (replaced at once, or left as it was)."""
+        from edgespike.engine.session_file import write_snapshot
+
+        write_snapshot(Path(path), self.snapshot())
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Continue from a file that `save` wrote.
+
+        Raises MissingInputError or DataError; the session is then unchanged.
+        """
+        from edgespike.engine.session_file import read_snapshot
+
+        snapshot = read_snapshot(Path(path), self._state)
+        if snapshot.fingerprint != self.model.fingerprint:
+            raise DataError(f"{path}: the session belongs to another model")
+        self.restore(snapshot)

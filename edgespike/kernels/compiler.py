@@ -1,0 +1,103 @@
+"""The one place that talks to Numba about how to compile.
+
+The instruction set of a process is chosen once, before the first kernel module is imported, because
+Numba's code generator is a process-wide singleton. No kernel uses fastmath: float reductions run in a
+fixed order, so that every instruction set gives the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from edgespike.errors import UnavailableError, UsageError
+
+Isa = Literal["native", "avx2", "generic"]
+ISAS: tuple[Isa, ...] = ("native", "avx2", "generic")
+
+# LLVM's names. Haswell is the first processor with AVX2, FMA and BMI2: the level called x86-64-v3.
+_LLVM_CPU: dict[str, str | None] = {"native": None, "avx2": "haswell", "generic": "generic"}
+
+
+def configure(isa: str) -> None:
+    """Choose the instruction set of this process and the folder of compiled kernels.
+
+    Raises UnavailableError if this host lacks the instructions (LLVM would abort the process, which
+    nothing can catch), UsageError if kernels were already loaded for another instruction set.
+    """
+    if isa not in _LLVM_CPU:
+        raise UsageError(f"unknown instruction set {isa!r}: choose one of {', '.join(ISAS)}")
+    import llvmlite.binding as llvm
+    from numba.core import config
+
+    features = llvm.get_host_cpu_features()
+    if isa == "avx2" and not (features.get("avx2") and features.get("fma")):
+        raise UnavailableError("this CPU has no AVX2 instructions: use isa 'generic'")
+    if f"{__package__}.step" in sys.modules:
+        if config.CPU_NAME != _LLVM_CPU[isa]:
+            raise UsageError(
+                f"kernels for another instruction set are loaded: start a new process for {isa!r}"
+            )
+        return
+    config.CPU_NAME = _LLVM_CPU[isa]
+    config.CPU_FEATURES = None if isa == "native" else ""
+    config.CACHE_DIR = str(cache_folder())
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept; created if need be.
+
+    The name carries a digest of the kernels' source, because Numba notices changes in the file of a
+    function but not in the files that it imports. Falls back to a folder that ends with the session
+    when nothing is writable (a read-only system without CacheDirectory).
+    """
+    import numba
+
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    for base in _cache_bases():
+        folder = base / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="edgespike-"))
+
+
+def _cache_bases() -> list[Path]:
+    candidates = [
+        os.environ.get("NUMBA_CACHE_DIR"),
+        os.environ.get("CACHE_DIRECTORY", "").split(":")[0],
+        os.environ.get("XDG_CACHE_HOME") and os.environ["XDG_CACHE_HOME"] + "/edgespike",
+        os.environ.get("HOME") and os.environ["HOME"] + "/.cache/edgespike",
+    ]
+    return [Path(c) for c in candidates if c]
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile for a call from Python: releases the GIL, kept on disk."""
+    import numba
+
+    compiled: Callable[..., Any] = numba.njit(
+        nogil=True, cache=True, error_model="numpy", fastmath=False
+    )(function)
+    return compiled
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as a part of the kernels that call it; kept on disk with them."""
+    import numba
+
+    compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=False)(
+        function
+    )
+    return compiled

@@ -1,0 +1,113 @@
+"""Dense projections: every weight is read, once for all positions of a step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgespike.model.arrays import INT8
+from edgespike.kernels.compiler import inlined
+from edgespike.kernels.simd import (
+    float_tile_1x1,
+    float_tile_2x4,
+    float_tile_4x1,
+    int_tile_1x1,
+    int_tile_2x4,
+    int_tile_4x1,
+)
+
+LIMIT = 32767  # activations enter integer products as int16
+# Rows that stay in the L1 cache while every block of four positions passes over them.
+ROW_BLOCK = 8
+_ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding and subtracting it rounds half to even
+
+
+@inlined
+def quantise(x, row, n, q, scales):  # type: ignore[no-untyped-def]
+    """q[row, :n] = rint(x[row, :n] / scale) with scale = max|x| / 32767; zeros stay zeros."""
+    largest = np.float32(0.0)
+    for i in range(n):
+        largest = max(largest, abs(x[row, i]))
+    if largest == np.float32(0.0):
+        scales[row] = np.float32(0.0)
+        for i in range(n):
+            q[row, i] = 0
+        return
+    inverse = np.float32(LIMIT) / largest
+    scales[row] = largest / np.float32(LIMIT)
+    for i in range(n):
+        rounded = (x[row, i] * inverse + _ROUND) - _ROUND
+        q[row, i] = np.int16(rounded)
+
+
+@inlined
+def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells):  # type: ignore[no-untyped-def]
+    w, scale = weights.bytes8, weights.floats
+    flat = q.reshape(q.size)
+    stride = q.shape[1]
+    for block in range(first, last, ROW_BLOCK):
+        end = min(block + ROW_BLOCK, last)
+        p = 0
+        while p < m:
+            columns = 4 if p + 4 <= m else 1
+            r = block
+            while r < end:
+                rows = 2 if columns == 4 else 4
+                rows = rows if r + rows <= end else 1
+                at = offset + r * n
+                if columns == 4 and rows == 2:
+                    int_tile_2x4(w, at, n, flat, p * stride, stride, n, cells)
+                elif columns == 1 and rows == 4:
+                    int_tile_4x1(w, at, n, flat, p * stride, stride, n, cells)
+                else:
+                    for c in range(columns):
+                        int_tile_1x1(w, at, n, flat, (p + c) * stride, stride, n, cells[c:])
+                for i in range(rows):
+                    row_scale = scale[scale_offset + r + i]
+                    for c in range(columns):
+                        total = np.float32(cells[i * columns + c])
+                        out[p + c, r + i] = total * q_scale[p + c] * row_scale
+                r += rows
+            p += columns
+
+
+@inlined
+def _rows_float(weights, offset, first, last, n, x, m, out, cells):  # type: ignore[no-untyped-def]
+    w = weights.floats
+    flat = x.reshape(x.size)
+    stride = x.shape[1]
+    for block in range(first, last, ROW_BLOCK):
+        end = min(block + ROW_BLOCK, last)
+        p = 0
+        while p < m:
+            columns = 4 if p + 4 <= m else 1
+            r = block
+            while r < end:
+                rows = 2 if columns == 4 else 4
+                rows = rows if r + rows <= end else 1
+                at = offset + r * n
+                if columns == 4 and rows == 2:
+                    float_tile_2x4(w, at, n, flat, p * stride, stride, n, cells)
+                elif columns == 1 and rows == 4:
+                    float_tile_4x1(w, at, n, flat, p * stride, stride, n, cells)
+                else:
+                    for c in range(columns):
+                        float_tile_1x1(w, at, n, flat, (p + c) * stride, stride, n, cells[c:])
+                for i in range(rows):
+                    for c in range(columns):
+                        out[p + c, r + i] = cells[i * columns + c]
+                r += rows
+            p += columns
+
+
+@inlined
+def project(weights, offset, scale_offset, first, last, n, x, q, q_scale, m, out, scratch, thread):  # type: ignore[no-untyped-def]
+    """out[:m, first:last] = W[first:last] x for an output-major matrix W of n inputs.
+
+    Integer models read the quantised `q` and `q_scale`, float models `x`. The result for a position
+    depends neither on m nor on which rows a thread takes.
+    """
+    if weights.precision == INT8:
+        cells = scratch.tile_int[thread]
+        _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells)
+    else:
+        _rows_float(weights, offset, first, last, n, x, m, out, scratch.tile_float[thread])

@@ -1,0 +1,205 @@
+"""Vector primitives as LLVM intrinsics.
+
+They use LLVM's portable vector types, never an instruction of one processor: LLVM lowers a 16-lane
+vector to one AVX-512, two AVX2, four SSE or NEON registers. The lanes, and the order in which they are
+added, are part of the definition, so floats come out the same everywhere. Integer sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_I8, _F32 = ir.IntType(8), ir.FloatType()
+
+LANES = 16
+_STEP = 32  # int16 elements per multiply-add: two products go into each of the 16 int32 lanes
+# |w| <= 127 and |q| <= 32767: a lane takes two products a step, so 256 steps stay below 2**31.
+_FLUSH = 256 * _STEP
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Address of element `index` of a one-dimensional array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+def _rows(
+    context: Any, builder: Any, array_type: Any, array: Any, first: Any, step: Any, count: int
+) -> list[Any]:
+    """Addresses of elements first, first + step, ... of a one-dimensional array."""
+    at = [builder.add(first, builder.mul(step, ir.Constant(_I64, i))) for i in range(count)]
+    return [_pointer(context, builder, array_type, array, index) for index in at]
+
+
+def _load(builder: Any, address: Any, element: Any, lanes: int) -> Any:
+    vector = builder.bitcast(address, ir.VectorType(element, lanes).as_pointer())
+    value = builder.load(vector)
+    value.align = element.width // 8 if isinstance(element, ir.IntType) else 4
+    return value
+
+
+def _shuffle(builder: Any, value: Any, indices: Sequence[int]) -> Any:
+    mask = ir.Constant(ir.VectorType(_I32, len(indices)), list(indices))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+
+
+def _fold(builder: Any, value: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """Combine all lanes: the upper half onto the lower half until one is left."""
+    lanes = value.type.count
+    while lanes > 1:
+        lanes //= 2
+        low = _shuffle(builder, value, range(lanes))
+        high = _shuffle(builder, value, range(lanes, 2 * lanes))
+        value = combine(low, high)
+    return builder.extract_element(value, ir.Constant(_I32, 0))
+
+
+def _chunks(builder: Any, n: Any, step: int) -> tuple[Any, Any]:
+    """How many whole steps fit into n, and how many elements they cover."""
+    whole = builder.sdiv(n, ir.Constant(_I64, step))
+    return whole, builder.mul(whole, ir.Constant(_I64, step))
+
+
+def _multiply_add(builder: Any, acc: Any, w: Any, x: Any) -> Any:
+    """acc[i] += w[2i] * x[2i] + w[2i+1] * x[2i+1], widened: LLVM finds pmaddwd and vpdpwssd here."""
+    wide = ir.VectorType(_I32, LANES)
+
+    def products(first: int) -> Any:
+        take = range(first, _STEP, 2)
+        left = builder.sext(_shuffle(builder, w, take), wide)
+        return builder.mul(left, builder.sext(_shuffle(builder, x, take), wide))
+
+    return builder.add(acc, builder.add(products(0), products(1)))
+
+
+def _int_tile(rows: int, columns: int) -> Any:
+    """Intrinsic: `rows` int8 weight rows times `columns` int16 vectors, exact in int64."""
+
+    @intrinsic
+    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):  # type: ignore[no-untyped-def]
+        signature = types.void(
+            w, types.intp, types.intp, x, types.intp, types.intp, types.intp, out
+        )
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            w_value, w_first, w_step, x_value, x_first, x_step, size, out_value = args
+            wide = ir.VectorType(_I32, LANES)
+            w_row = _rows(context, builder, sig.args[0], w_value, w_first, w_step, rows)
+            x_row = _rows(context, builder, sig.args[3], x_value, x_first, x_step, columns)
+            cells = [(r, c) for r in range(rows) for c in range(columns)]
+            totals = [cgutils.alloca_once_value(builder, ir.Constant(_I64, 0)) for _ in cells]
+            sums = [cgutils.alloca_once(builder, wide) for _ in cells]
+
+            _, covered = _chunks(builder, size, _STEP)
+            flush = ir.Constant(_I64, _FLUSH)
+            blocks = builder.sdiv(builder.add(covered, ir.Constant(_I64, _FLUSH - 1)), flush)
+            with cgutils.for_range(builder, blocks) as block:
+                start = builder.mul(block.index, flush)
+                left = builder.sub(covered, start)
+                length = builder.select(builder.icmp_signed("<", left, flush), left, flush)
+                for cell in sums:
+                    builder.store(ir.Constant(wide, None), cell)
+                with cgutils.for_range(
+                    builder, builder.sdiv(length, ir.Constant(_I64, _STEP))
+                ) as loop:
+                    at = builder.add(start, builder.mul(loop.index, ir.Constant(_I64, _STEP)))
+                    xs = [_load(builder, builder.gep(p, [at]), _I16, _STEP) for p in x_row]
+                    for r in range(rows):
+                        narrow = _load(builder, builder.gep(w_row[r], [at]), _I8, _STEP)
+                        ws = builder.sext(narrow, ir.VectorType(_I16, _STEP))
+                        for c in range(columns):
+                            cell = sums[r * columns + c]
+                            builder.store(
+                                _multiply_add(builder, builder.load(cell), ws, xs[c]), cell
+                            )
+                for cell, total in zip(sums, totals, strict=True):
+                    exact = builder.sext(builder.load(cell), ir.VectorType(_I64, LANES))
+                    folded = _fold(builder, exact, builder.add)
+                    builder.store(builder.add(builder.load(total), folded), total)
+            with cgutils.for_range(builder, builder.sub(size, covered)) as loop:
+                at = builder.add(covered, loop.index)
+                for (r, c), total in zip(cells, totals, strict=True):
+                    left = builder.sext(builder.load(builder.gep(w_row[r], [at])), _I64)
+                    right = builder.sext(builder.load(builder.gep(x_row[c], [at])), _I64)
+                    product = builder.mul(left, right)
+                    builder.store(builder.add(builder.load(total), product), total)
+            for index, total in enumerate(totals):
+                place = _pointer(context, builder, sig.args[7], out_value, ir.Constant(_I64, index))
+                builder.store(builder.load(total), place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+def _float_tile(rows: int, columns: int) -> Any:
+    """Intrinsic: `rows` float32 weight rows times `columns` float32 vectors, 16 lanes each."""
+
+    @intrinsic
+    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):  # type: ignore[no-untyped-def]
+        signature = types.void(
+            w, types.intp, types.intp, x, types.intp, types.intp, types.intp, out
+        )
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            w_value, w_first, w_step, x_value, x_first, x_step, size, out_value = args
+            lanes = ir.VectorType(_F32, LANES)
+            w_row = _rows(context, builder, sig.args[0], w_value, w_first, w_step, rows)
+            x_row = _rows(context, builder, sig.args[3], x_value, x_first, x_step, columns)
+            cells = [(r, c) for r in range(rows) for c in range(columns)]
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(lanes, None)) for _ in cells]
+            whole, covered = _chunks(builder, size, LANES)
+            with cgutils.for_range(builder, whole) as loop:
+                at = builder.mul(loop.index, ir.Constant(_I64, LANES))
+                xs = [_load(builder, builder.gep(p, [at]), _F32, LANES) for p in x_row]
+                for r in range(rows):
+                    ws = _load(builder, builder.gep(w_row[r], [at]), _F32, LANES)
+                    for c in range(columns):
+                        cell = sums[r * columns + c]
+                        product = builder.fmul(ws, xs[c])
+                        builder.store(builder.fadd(builder.load(cell), product), cell)
+            totals = [
+                cgutils.alloca_once_value(builder, _fold(builder, builder.load(s), builder.fadd))
+                for s in sums
+            ]
+            with cgutils.for_range(builder, builder.sub(size, covered)) as loop:
+                at = builder.add(covered, loop.index)
+                for (r, c), total in zip(cells, totals, strict=True):
+                    left = builder.load(builder.gep(w_row[r], [at]))
+                    product = builder.fmul(left, builder.load(builder.gep(x_row[c], [at])))
+                    builder.store(builder.fadd(builder.load(total), product), total)
+            for index, total in enumerate(totals):
+                place = _pointer(context, builder, sig.args[7], out_value, ir.Constant(_I64, index))
+                builder.store(builder.load(total), place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+# One weight row against one vector, four rows against one (decoding: four memory streams), and blocks
+# for several positions, where a weight is loaded and widened once for four of them.
+int_tile_1x1 = _int_tile(1, 1)
+int_tile_4x1 = _int_tile(4, 1)
+int_tile_2x4 = _int_tile(2, 4)
+float_tile_1x1 = _float_tile(1, 1)
+float_tile_4x1 = _float_tile(4, 1)
+float_tile_2x4 = _float_tile(2, 4)
+
+
+@intrinsic
+def float_from_bits(typing_context, bits):  # type: ignore[no-untyped-def]
+    """The float32 whose IEEE 754 bits are the int32 `bits`."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _F32)
+
+    return types.float32(types.int32), generate

@@ -1,0 +1,73 @@
+"""Memory of sessions and of a step: allocated once, its size known from the configuration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgespike.model.arrays import Scratch, State
+from edgespike.model.config import ModelConfig
+
+_SLOT_PADDING = 16
+
+
+def slots(config: ModelConfig) -> int:
+    """Attention slots of a session: anchors, the window, and the position itself."""
+    return config.anchors + config.window + 1
+
+
+def padded_slots(config: ModelConfig) -> int:
+    """`slots` rounded up, so that every row of keys starts on a 64-byte boundary."""
+    return -(-slots(config) // _SLOT_PADDING) * _SLOT_PADDING
+
+
+def new_state(config: ModelConfig, sessions: int = 1) -> State:
+    """Zeroed state of `sessions` sessions."""
+    S, L, D = sessions, config.n_layers, config.embed_dim
+    H, d, R = config.n_heads, config.head_dim, padded_slots(config)
+    if not config.attention:
+        H = R = 0
+    return State(
+        membrane=np.zeros((S, D), np.float32),
+        memory=np.zeros((S, L, D), np.float32),
+        keys=np.zeros((S, L, H, d, R), np.float32),
+        values=np.zeros((S, L, H, R, d), np.float32),
+        mask=np.zeros((S, L, H, R), np.float32),
+        spikes=np.zeros((S, L + 1), np.int64),
+    )
+
+
+def new_scratch(config: ModelConfig, positions: int, threads: int) -> Scratch:
+    """Working memory for steps of up to `positions` positions by `threads` threads."""
+    M, T, D, F = positions, threads, config.embed_dim, config.intermediate_dim
+    B, half, R = config.prior_dim, config.head_dim // 2, padded_slots(config)
+
+    def floats(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return np.zeros(shape, np.float32)
+
+    return Scratch(
+        x=floats(M, D),
+        y=floats(M, D),
+        mixed=floats(M, D),
+        k=floats(M, D),
+        v=floats(M, D),
+        up=floats(M, F),
+        prior=floats(M, B),
+        q=np.zeros((M, D), np.int16),
+        q_scale=floats(M),
+        q_prior=np.zeros((M, B), np.int16),
+        q_prior_scale=floats(M),
+        head_x=floats(M, D),
+        spike_index=np.zeros((M, D), np.int32),
+        spike_count=np.zeros(M, np.int64),
+        up_index=np.zeros((M, F), np.int32),
+        up_count=np.zeros((T, M), np.int64),
+        sum16=np.zeros((T, D), np.int16),
+        sum32=np.zeros((T, D), np.int32),
+        sums=floats(T, D),
+        scores=floats(T, R),
+        cosine=floats(M, half),
+        sine=floats(M, half),
+        tile_int=np.zeros((T, 8), np.int64),
+        tile_float=floats(T, 8),
+        ones=np.ones(max(D, R), np.float32),
+    )

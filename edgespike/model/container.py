@@ -294,6 +294,7 @@ class ContainerWriter:
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         check_config(config)
+        self.precision = precision
         self._path = Path(path)
         table = expected_tensors(config, precision)
         if tokenizer is not None:

@@ -18,7 +18,7 @@ from edgespike.kernels.compiler import configure
 from edgespike.model.arrays import State, Step
 from edgespike.model.container import Container, open_container
 from edgespike.model.state import new_scratch
-from edgespike.model.tensors import TOKENIZER
+from edgespike.model.tensors import PRIOR_WEIGHT, TOKENIZER
 from edgespike.model.weights import map_weights, model_shape
 from edgespike.tokenizer import Tokenizer
 
@@ -42,7 +42,7 @@ class Model:
         self.step_positions = STEP_POSITIONS
         self._advance = advance
         self._weights = map_weights(container)
-        self._shape = model_shape(container)
+        self._shape = model_shape(self.config, container.array(PRIOR_WEIGHT)[0])
         self._scratch = new_scratch(self.config, STEP_POSITIONS, threads)
         self._workers = Workers(threads)
         self._lock = threading.Lock()

@@ -48,10 +48,16 @@ class Session:
 
     @property
     def spike_rates(self) -> dict[str, Any]:
-        """Share of neurons that fired since the start: {"encoder": float, "layers": [float, ...]}."""
-        total = max(1, self._position) * self.model.config.embed_dim
-        rates = (self._state.spikes[0] / total).tolist()
-        return {"encoder": rates[0], "layers": rates[1:]}
+        """Share of neurons that fired since the start.
+
+        {"encoder": float, "layers": [float, ...], "feed_forward": [float, ...]}: spikes that leave the
+        encoder and each layer, and those inside each layer's feed-forward network.
+        """
+        config = self.model.config
+        counts = self._state.spikes[0] / max(1, self._position)
+        rates = (counts[: 1 + config.n_layers] / config.embed_dim).tolist()
+        hidden = (counts[1 + config.n_layers :] / config.intermediate_dim).tolist()
+        return {"encoder": rates[0], "layers": rates[1:], "feed_forward": hidden}
 
     def advance(
         self, tokens: Sequence[int] | NDArray[np.integer[Any]], all_logits: bool = False

@@ -78,6 +78,7 @@ def attend(q, keys, values, mask, used, dim, scores, ones, cell):  # type: ignor
     at least one slot is not masked.
     """
     root = np.float32(1.0) / np.float32(math.sqrt(dim))
+    scores = scores[:used]
     for j in range(used):
         scores[j] = mask[j]
     for c in range(dim):

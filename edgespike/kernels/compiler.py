@@ -3,6 +3,10 @@
 The instruction set of a process is chosen once, before the first kernel module is imported, because
 Numba's code generator is a process-wide singleton. No kernel uses fastmath: float reductions run in a
 fixed order, so that every instruction set gives the same bits.
+
+Loops that matter run over `range(n)` on a slice, never over `range(first, last)`: an index that could be
+negative costs Numba's wrap-around test, which LLVM then vectorises as a gather (measured with AVX-512:
+reading memory at 4.5 instead of 25 GB/s).
 """
 
 from __future__ import annotations
@@ -47,6 +51,21 @@ def configure(isa: str) -> None:
     config.CPU_NAME = _LLVM_CPU[isa]
     config.CPU_FEATURES = None if isa == "native" else ""
     config.CACHE_DIR = str(cache_folder())
+
+
+def x86_vector_bits() -> int:
+    """Width in bits of the integer vectors that this process compiles for; 0 if not for x86."""
+    import llvmlite.binding as llvm
+    from numba.core import config
+
+    if not llvm.get_process_triple().startswith("x86_64"):
+        return 0
+    if config.CPU_NAME == _LLVM_CPU["generic"]:
+        return 128
+    if config.CPU_NAME == _LLVM_CPU["avx2"]:
+        return 256
+    features = llvm.get_host_cpu_features()
+    return 512 if features.get("avx512bw") else 256 if features.get("avx2") else 128
 
 
 def cache_folder() -> Path:

@@ -21,45 +21,54 @@ def clear(weights, first, last, scratch, thread):  # type: ignore[no-untyped-def
 
 
 @inlined
-def _add_int8(w, offset, stride, index, count, first, last, sum16, sum32):  # type: ignore[no-untyped-def]
+def _add_int8(w, offset, stride, index, count, sum16, sum32):  # type: ignore[no-untyped-def]
+    n = sum16.size
     start = 0
     while start < count:
         stop = min(start + _ROWS_IN_INT16, count)
-        sum16[first:last] = 0
+        for j in range(n):
+            sum16[j] = 0
         k = start
         while k + 4 <= stop:
-            a = w[offset + index[k] * stride : offset + index[k] * stride + last]
-            b = w[offset + index[k + 1] * stride : offset + index[k + 1] * stride + last]
-            c = w[offset + index[k + 2] * stride : offset + index[k + 2] * stride + last]
-            d = w[offset + index[k + 3] * stride : offset + index[k + 3] * stride + last]
-            for j in range(first, last):
+            at = offset + index[k] * stride
+            a = w[at : at + n]
+            at = offset + index[k + 1] * stride
+            b = w[at : at + n]
+            at = offset + index[k + 2] * stride
+            c = w[at : at + n]
+            at = offset + index[k + 3] * stride
+            d = w[at : at + n]
+            for j in range(n):
                 sum16[j] = np.int16(sum16[j] + a[j] + b[j] + c[j] + d[j])
             k += 4
         while k < stop:
-            a = w[offset + index[k] * stride : offset + index[k] * stride + last]
-            for j in range(first, last):
+            at = offset + index[k] * stride
+            a = w[at : at + n]
+            for j in range(n):
                 sum16[j] = np.int16(sum16[j] + a[j])
             k += 1
-        for j in range(first, last):
+        for j in range(n):
             sum32[j] += np.int32(sum16[j])
         start = stop
 
 
 @inlined
-def _add_float(w, offset, stride, index, count, first, last, sums):  # type: ignore[no-untyped-def]
+def _add_float(w, offset, stride, index, count, sums):  # type: ignore[no-untyped-def]
+    n = sums.size
     for k in range(count):
-        row = w[offset + index[k] * stride : offset + index[k] * stride + last]
-        for j in range(first, last):
+        at = offset + index[k] * stride
+        row = w[at : at + n]
+        for j in range(n):
             sums[j] += row[j]
 
 
 @inlined
-def _gather_float(w, offset, inputs, index, count, first, last, sums):  # type: ignore[no-untyped-def]
-    for j in range(first, last):
+def _gather_float(w, offset, inputs, index, count, sums):  # type: ignore[no-untyped-def]
+    for j in range(sums.size):
         total = sums[j]
-        row = offset + j * inputs
+        row = w[offset + j * inputs : offset + (j + 1) * inputs]
         for k in range(count):
-            total += w[row + index[k]]
+            total += row[index[k]]
         sums[j] = total
 
 
@@ -71,31 +80,24 @@ def accumulate(weights, offset, inputs, outputs, index, count, first, last, scra
     every layout, so the float layouts agree to the last bit; the integers are exact.
     """
     if weights.precision == INT8:
-        _add_int8(
-            weights.bytes8,
-            offset,
-            outputs,
-            index,
-            count,
-            first,
-            last,
-            scratch.sum16[thread],
-            scratch.sum32[thread],
-        )
+        sum16 = scratch.sum16[thread, first:last]
+        sum32 = scratch.sum32[thread, first:last]
+        _add_int8(weights.bytes8, offset + first, outputs, index, count, sum16, sum32)
     elif weights.precision == FP32_ROWMAJOR:
-        _gather_float(
-            weights.floats, offset, inputs, index, count, first, last, scratch.sums[thread]
-        )
+        sums = scratch.sums[thread, first:last]
+        _gather_float(weights.floats, offset + first * inputs, inputs, index, count, sums)
     else:
-        _add_float(weights.floats, offset, outputs, index, count, first, last, scratch.sums[thread])
+        sums = scratch.sums[thread, first:last]
+        _add_float(weights.floats, offset + first, outputs, index, count, sums)
 
 
 @inlined
 def finish(weights, scale_offset, first, last, scratch, thread):  # type: ignore[no-untyped-def]
-    """End a sum: `scratch.sums[thread, first:last]` holds it as float32. Returns that row."""
-    sums = scratch.sums[thread]
+    """End a sum: returns it as float32 [last - first]."""
+    sums = scratch.sums[thread, first:last]
     if weights.precision == INT8:
-        total, scale = scratch.sum32[thread], weights.floats
-        for j in range(first, last):
-            sums[j] = np.float32(total[j]) * scale[scale_offset + j]
+        total = scratch.sum32[thread, first:last]
+        scale = weights.floats[scale_offset + first : scale_offset + last]
+        for j in range(sums.size):
+            sums[j] = np.float32(total[j]) * scale[j]
     return sums

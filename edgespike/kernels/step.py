@@ -139,17 +139,19 @@ def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):  #
         offset = table[a.TCAM]
         accumulate(weights, offset, dim, dim, index, count, first, last, scratch, thread)
         t = finish(weights, table[a.MATRICES + a.TCAM], first, last, scratch, thread)
-        memory = state.memory[owner, layer]
-        for head in range(first_head, last_head):
-            decay = weights.decay[layer, head]
-            for i in range(head * d, head * d + d):
-                memory[i] = decay * memory[i] + (_ONE - decay) * t[i]
+        memory = state.memory[owner, layer, first:last]
+        for head in range(last_head - first_head):
+            decay = weights.decay[layer, first_head + head]
+            h, new = memory[head * d : head * d + d], t[head * d : head * d + d]
+            for i in range(d):
+                h[i] = decay * h[i] + (_ONE - decay) * new[i]
+        out = mixed[first:last]
         if shape.attention:
-            for i in range(first, last):
-                mixed[i] = gate * mixed[i] + (_ONE - gate) * memory[i]
+            for i in range(last - first):
+                out[i] = gate * out[i] + (_ONE - gate) * memory[i]
         else:
-            for i in range(first, last):
-                mixed[i] = memory[i]
+            for i in range(last - first):
+                out[i] = memory[i]
 
 
 @inlined
@@ -166,20 +168,22 @@ def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):  # ty
     scale, offset = table[a.MATRICES + a.UP], table[a.UP]
     spread = np.float32(127.0 * math.sqrt(dim))
     for p in range(m):
-        up, index, x = scratch.up[p], scratch.up_index[p], scratch.x[p]
-        count = first
-        for r in range(first, last):
+        up, index, x = scratch.up[p, first:last], scratch.up_index[p, first:last], scratch.x[p]
+        count = 0
+        for r in range(last - first):
             fires = up[r] >= shape.threshold
             if weights.precision == a.INT8:
-                step_size = weights.floats[scale + r] * scratch.q_scale[p]
-                if abs(up[r] - shape.threshold) <= step_size * spread:
+                row_scale = weights.floats[scale + first + r]
+                if abs(up[r] - shape.threshold) <= row_scale * scratch.q_scale[p] * spread:
+                    at = offset + (first + r) * dim
+                    row = weights.bytes8[at : at + dim]
                     exact = 0.0
                     for i in range(dim):
-                        exact += np.float64(weights.bytes8[offset + r * dim + i]) * x[i]
-                    fires = exact * weights.floats[scale + r] >= shape.threshold
-            index[count] = r
+                        exact += np.float64(row[i]) * x[i]
+                    fires = exact * row_scale >= shape.threshold
+            index[count] = first + r
             count += np.int64(fires)
-        scratch.up_count[thread, p] = count - first
+        scratch.up_count[thread, p] = count
 
 
 @inlined
@@ -214,8 +218,9 @@ def _feed_forward(weights, shape, scratch, m, layer, thread, threads, counter): 
             offset = table[a.DOWN]
             accumulate(weights, offset, hidden, dim, index, count, first, last, scratch, thread)
         total = finish(weights, table[a.MATRICES + a.DOWN], first, last, scratch, thread)
-        for i in range(first, last):
-            scratch.y[p, i] = scratch.x[p, i] + total[i]
+        x, y = scratch.x[p, first:last], scratch.y[p, first:last]
+        for i in range(last - first):
+            y[i] = x[i] + total[i]
     wait(counter, threads)
 
 
@@ -247,8 +252,9 @@ def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter
         thread,
     )
     for p in range(m):
-        for i in range(first, last):
-            scratch.y[p, i] += scratch.x[p, i]
+        x, y = scratch.x[p, first:last], scratch.y[p, first:last]
+        for i in range(last - first):
+            y[i] += x[i]
     wait(counter, threads)
     cell = scratch.tile_float[thread]
     for p in range(thread, m, threads):
@@ -268,7 +274,10 @@ def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter
     wait(counter, threads)
     if thread == 0:
         for p in range(m):
-            state.spikes[step.owners[p], layer + 1] += scratch.spike_count[p]
+            spikes = state.spikes[step.owners[p]]
+            spikes[1 + layer] += scratch.spike_count[p]
+            for other in range(threads):
+                spikes[1 + shape.layers + layer] += scratch.up_count[other, p]
 
 
 @inlined
@@ -303,8 +312,8 @@ def _head(weights, shape, scratch, step, thread, threads, counter):  # type: ign
             thread,
         )
         for row in range(rows):
-            hidden = scratch.prior[row]
-            for i in range(first, last):
+            hidden = scratch.prior[row, first:last]
+            for i in range(last - first):
                 hidden[i] = (
                     _HALF * hidden[i] * (_ONE + np.float32(math.erf(hidden[i] * _ROOT_HALF)))
                 )
@@ -346,13 +355,16 @@ def _head(weights, shape, scratch, step, thread, threads, counter):  # type: ign
             scratch,
             thread,
         )
-        for row in range(rows):
-            for r in range(first, last):
-                logits[row, r] += shape.prior_weight * prior_logits[row, r]
-    else:
-        for row in range(rows):
-            for r in range(first, last):
-                logits[row, r] += shape.prior_weight * weights.floats[ends[a.LOG_PRIOR] + r]
+    for row in range(rows):
+        out = logits[row, first:last]
+        if shape.dynamic_prior:
+            other = prior_logits[row, first:last]
+            for r in range(last - first):
+                out[r] += shape.prior_weight * other[r]
+        else:
+            log_prior = weights.floats[ends[a.LOG_PRIOR] + first : ends[a.LOG_PRIOR] + last]
+            for r in range(last - first):
+                out[r] += shape.prior_weight * log_prior[r]
 
 
 @kernel

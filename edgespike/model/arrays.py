@@ -69,7 +69,7 @@ class State(NamedTuple):
     keys: NDArray[np.float32]  # [S, L, H, d, RP] slots last: scores of all slots are one pass
     values: NDArray[np.float32]  # [S, L, H, RP, d]
     mask: NDArray[np.float32]  # [S, L, H, RP] 0 where the slot's position fired, else MASKED
-    spikes: NDArray[np.int64]  # [S, L + 1] spikes counted since the start: encoder, layers
+    spikes: NDArray[np.int64]  # [S, 2L + 1] spikes since the start: encoder, layers, feed-forwards
 
 
 class Scratch(NamedTuple):

@@ -32,7 +32,7 @@ def new_state(config: ModelConfig, sessions: int = 1) -> State:
         keys=np.zeros((S, L, H, d, R), np.float32),
         values=np.zeros((S, L, H, R, d), np.float32),
         mask=np.zeros((S, L, H, R), np.float32),
-        spikes=np.zeros((S, L + 1), np.int64),
+        spikes=np.zeros((S, 2 * L + 1), np.int64),
     )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.model import arrays
-from edgespike.model.config import Precision
+from edgespike.model.config import ModelConfig, Precision
 from edgespike.model.container import Container
-from edgespike.model.tensors import EMBEDDING, PRIOR_WEIGHT, scale_name
+from edgespike.model.tensors import EMBEDDING, scale_name
 
 _CODES: dict[Precision, int] = {
     "int8": arrays.INT8,
@@ -57,9 +57,8 @@ def map_weights(container: Container) -> arrays.Weights:
     )
 
 
-def model_shape(container: Container) -> arrays.Shape:
+def model_shape(config: ModelConfig, prior_weight: np.float32) -> arrays.Shape:
     """The constants that the kernels need."""
-    config = container.config
     return arrays.Shape(
         dim=config.embed_dim,
         layers=config.n_layers,
@@ -74,7 +73,7 @@ def model_shape(container: Container) -> arrays.Shape:
         dynamic_prior=config.dynamic_prior,
         threshold=np.float32(config.threshold),
         leak=np.float32(config.leak),
-        prior_weight=container.array(PRIOR_WEIGHT)[0],
+        prior_weight=prior_weight,
     )
 
 

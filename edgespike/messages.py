@@ -116,7 +116,7 @@ def parse_prompt(
     A text that starts with `{` but isn't JSON is refused rather than asked: it is far more often a
     broken client than a question, and the refusal says how to send it as text.
 
-    Raises BadPrompt with code `too_large` or `bad_request`; its `id` is the best that could be read.
+    Raises BadPrompt (`too_large` or `bad_request`); its `id` is the best that could be read.
     """
     given = correlation_id(correlation) if correlation else None
     fallback = given or make_id()
@@ -207,7 +207,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds waiting, to the first token (from arrival), in all; decoded tokens per second."""
+    """Milliseconds waiting, to the first token, in all, from arrival; decoded tokens per second."""
 
     queue_ms: float = 0.0
     first_token_ms: float | None = None

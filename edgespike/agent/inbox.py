@@ -1,0 +1,123 @@
+"""Prompts that wait for the one inference thread: bounded, by priority, with deadlines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgespike.agent.deliveries import Delivery
+from edgespike.agent.journal import Key
+from edgespike.messages import PromptRequest
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A prompt on its way to an answer. Times are `time.monotonic()` seconds.
+
+    `start_by` is when waiting becomes pointless, `deadline` when the answer must end. `correlation`
+    is echoed in every reply; `fingerprint` is a digest of the message. Replies are numbered by
+    whichever thread has the job.
+    """
+
+    request: PromptRequest
+    key: Key
+    fingerprint: bytes
+    correlation: bytes | None
+    arrived: float
+    start_by: float
+    deadline: float
+    deliveries: list[Delivery] = field(default_factory=list)
+    cancelled: bool = False
+    _seq: int = 0
+
+    def next_seq(self) -> int:
+        """The number of the next reply, from 0."""
+        self._seq += 1
+        return self._seq - 1
+
+
+class Inbox:
+    """Waiting jobs: highest priority first, then in order of arrival. Thread-safe.
+
+    `clock` is monotonic, in seconds. Jobs that it is too late to start are never handed out; they
+    wait for `expire`, which tells the service whom to disappoint.
+    """
+
+    def __init__(self, bound: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.bound = bound
+        self._clock = clock
+        self._waiting: list[Job] = []
+        self._changed = threading.Condition()
+        self._paused = False
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether a further job would be refused."""
+        return len(self) >= self.bound
+
+    @property
+    def paused(self) -> bool:
+        """Whether jobs are kept waiting."""
+        return self._paused
+
+    def put(self, job: Job) -> None:
+        """Add a job. Whoever adds asks `full` first, from the one thread that adds."""
+        with self._changed:
+            self._waiting.insert(self._place(job), job)
+            self._changed.notify()
+
+    def ahead(self, job: Job) -> int:
+        """How many waiting jobs would be served before `job`."""
+        with self._changed:
+            return self._place(job)
+
+    def take(self, timeout: float) -> Job | None:
+        """The next job; None when there was none for `timeout` seconds."""
+        end = self._clock() + timeout
+        with self._changed:
+            while True:
+                now = self._clock()
+                if not self._paused:
+                    for index, job in enumerate(self._waiting):
+                        if job.start_by > now:
+                            return self._waiting.pop(index)
+                if now >= end:
+                    return None
+                self._changed.wait(end - now)
+
+    def pause(self, paused: bool) -> None:
+        """Keep jobs waiting, or go on."""
+        with self._changed:
+            self._paused = paused
+            self._changed.notify_all()
+
+    def cancel(self, id: str) -> list[Job]:
+        """Take out the jobs with this id."""
+        return self._take_out(lambda job: job.request.id == id)
+
+    def expire(self) -> list[Job]:
+        """Take out the jobs that it is too late to start."""
+        now = self._clock()
+        return self._take_out(lambda job: job.start_by <= now)
+
+    def clear(self) -> list[Job]:
+        """Take out everything."""
+        return self._take_out(lambda job: True)
+
+    def _place(self, job: Job) -> int:
+        return bisect_right(
+            self._waiting, -job.request.priority, key=lambda other: -other.request.priority
+        )
+
+    def _take_out(self, chosen: Callable[[Job], bool]) -> list[Job]:
+        with self._changed:
+            out = [job for job in self._waiting if chosen(job)]
+            self._waiting = [job for job in self._waiting if job not in out]
+            return out

@@ -1,0 +1,248 @@
+"""The daemon process: its parts, signals, what systemd is told, and an orderly stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+
+from edgespike.agent import mqtt
+from edgespike.agent.answering import Answerer
+from edgespike.agent.inbox import Inbox
+from edgespike.agent.journal import Bounds, Journal
+from edgespike.agent.notify import Notifier
+from edgespike.agent.service import Events, Reload, Service, Stop
+from edgespike.agent.worker import Worker
+from edgespike.config import Config
+from edgespike.errors import InternalError
+from edgespike.sensing import Sensing
+from edgespike.telemetry import Counters
+
+METRICS_EVERY_S = 30.0
+STOP_WITHIN_S = 10.0
+"""Longest time between the first signal and the end of the process."""
+
+_TICK_S = 0.5
+_MAX_PROMPT_PACKET = 16 << 20
+"""Far above the longest prompt, so that a sender of something absurd is told so: what exceeds this,
+the broker drops without a word."""
+_MAX_SENSOR_PACKET = 1 << 20
+_SLACK = 8
+"""Unacknowledged prompts beyond those that fit into the inbox: these are told busy."""
+
+
+class Daemon:
+    """All parts of one daemon, and the order in which they live and die."""
+
+    def __init__(
+        self,
+        settings: Config,
+        load: Callable[[Config, Callable[[], Config], Sensing], Answerer],
+        reload: Callable[[], Config],
+    ) -> None:
+        """`load` makes the model ready, in the inference thread; `reload` reads the configuration
+        again. Raises ConfigError when the state directory can't be used.
+        """
+        self._log = structlog.get_logger()
+        self._counters = Counters()
+        self._notifier = Notifier()
+        self._events = Events(self._counters)
+        self._sensing = Sensing(settings)
+        self._journal = _open_journal(settings, self._log)
+        self._inbox = Inbox(settings.prompts.inbox)
+        self._prompts = mqtt.Connection(
+            _prompt_link(settings), settings.broker, self._events.post, self._events.post
+        )
+        self._sensors = mqtt.Connection(
+            _sensor_link(settings, self._sensing.topics()),
+            settings.broker,
+            self._hear,
+            self._events.post,
+        )
+        self._service = Service(
+            settings, self._prompts, self._inbox, self._journal, self._counters, reload
+        )
+        self._worker = Worker(
+            lambda: load(settings, lambda: self._service.settings, self._sensing),
+            self._inbox,
+            self._events.post,
+            self._service.desk.send,
+        )
+        self._watchdog_s = self._notifier.watchdog_s or settings.board.watchdog_s
+        self._started = time.monotonic()
+        self._metrics_due = self._started + METRICS_EVERY_S
+        self._alive_due = self._started
+        self._signals = 0
+
+    def run(self) -> None:
+        """Serve until a signal comes. Raises the EdgespikeError that made going on impossible."""
+        handlers = {
+            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._on_stop,
+            signal.SIGHUP: self._on_reload,
+        }
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        threading.excepthook = self._on_thread_death
+        service = self._service
+        try:
+            self._notifier.status("loading the model")
+            self._prompts.start()
+            self._sensors.start()
+            self._worker.start()
+            while not service.stopping and service.failure is None:
+                self._step()
+            self._stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            threading.excepthook = threading.__excepthook__
+            self._journal.close()
+        if service.failure is not None:
+            raise service.failure
+
+    def _step(self) -> None:
+        was_ready = self._service.ready
+        self._service.handle(self._events.next(_TICK_S))
+        if self._service.ready and not was_ready:
+            self._notifier.ready()
+        now = time.monotonic()
+        if now >= self._alive_due:
+            self._alive_due = now + min(1.0, self._watchdog_s / 4)
+            self._look_after(now)
+        if now >= self._metrics_due:
+            self._metrics_due = now + METRICS_EVERY_S
+            self._publish_metrics()
+            self._service.desk.prune()
+
+    def _look_after(self, now: float) -> None:
+        """Bring back a connection whose thread died; tell systemd if everything moves."""
+        for connection in (self._prompts, self._sensors):
+            if not connection.alive:
+                self._log.error("network_thread_died", connection=connection.link.name)
+                self._counters.add("network_thread_deaths")
+                connection.start()
+        if not self._service.ready:
+            return
+        self._notifier.status(self._describe())
+        if self._worker.moved_within(self._watchdog_s):
+            self._notifier.alive()
+        else:
+            self._log.error("inference_stuck", seconds=self._watchdog_s)
+
+    def _describe(self) -> str:
+        where = "connected" if self._prompts.connected else "no connection to the broker"
+        state = "paused" if self._inbox.paused else "answering" if self._worker.busy else "ready"
+        return f"{state}, {where}, {len(self._inbox)} waiting"
+
+    def _stop(self) -> None:
+        """The running answer ends with what it has and goes out; the rest stays with the broker."""
+        end = time.monotonic() + STOP_WITHIN_S
+        self._notifier.stopping()
+        self._service.desk.stop()
+        self._worker.stop()
+        # Loading can't be interrupted, and has no answer to wait for.
+        while self._service.ready and time.monotonic() < end and not self._worker.join(0.0):
+            self._service.handle(self._events.next(0.05))
+        self._drain(end, lambda: self._service.desk.unconfirmed == 0)
+        self._service.set_status(b"offline" if self._service.failure else b"stopped")
+        self._drain(end, lambda: self._service.status_confirmed)
+        self._prompts.stop()
+        self._sensors.stop()
+        self._log.info("stopped")
+
+    @property
+    def ended(self) -> bool:
+        """Whether all threads that run native code have ended, so that the interpreter may."""
+        return self._worker.join(0.0)
+
+    def _drain(self, end: float, done: Callable[[], bool]) -> None:
+        """Handle what has been posted, and go on until `done`, the end, or a lost connection."""
+        while True:
+            event = self._events.next(0.0)
+            if event is None:
+                if done() or time.monotonic() >= end or not self._prompts.connected:
+                    return
+                event = self._events.next(0.05)
+            self._service.handle(event)
+
+    def _hear(self, message: mqtt.Incoming) -> None:
+        self._counters.add("sensor_messages")
+        if not self._sensing.ingest(message.topic, message.payload, time.time()):
+            self._counters.add("sensor_messages_without_reading")
+
+    def _publish_metrics(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        facts = {
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "max_rss_mb": round(usage.ru_maxrss / 1024, 1),
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+            "waiting": len(self._inbox),
+            "paused": self._inbox.paused,
+            "busy": self._worker.busy,
+            "unconfirmed": self._service.desk.unconfirmed,
+            "counters": self._counters.snapshot(),
+        }
+        topic = self._service.settings.topic("metrics")
+        self._prompts.publish(topic, json.dumps(facts).encode())
+
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._signals:
+            os._exit(128 + number)
+        self._signals = number
+        self._events.post(Stop(number))
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._events.post(Reload())
+
+    def _on_thread_death(self, death: threading.ExceptHookArgs) -> None:
+        self._log.error(
+            "thread_died",
+            thread=death.thread.name if death.thread else None,
+            exc_info=death.exc_value,
+        )
+        if death.thread is not None and death.thread.name == "inference":
+            self._service.failure = InternalError("the inference thread died; see the log")
+
+
+def _open_journal(settings: Config, log: structlog.typing.FilteringBoundLogger) -> Journal:
+    bounds = Bounds(undelivered_s=settings.broker.session_expiry_s + 86400.0)
+    journal = Journal(settings.state_dir / f"{settings.node}.journal", bounds)
+    if journal.moved_aside is not None:
+        log.error("journal_damaged", moved_to=str(journal.moved_aside))
+    return journal
+
+
+def _prompt_link(settings: Config) -> mqtt.Link:
+    # Commands come at QoS 0: they must not wait until a prompt is acknowledged.
+    return mqtt.Link(
+        name="prompts",
+        client_id=f"{settings.client_id}-prompts",
+        subscriptions=(
+            mqtt.Subscription(settings.topic("prompt"), qos=1),
+            mqtt.Subscription(settings.topic("cancel")),
+            mqtt.Subscription(settings.topic("control")),
+        ),
+        keepalive_s=settings.keepalive_s,
+        session_expiry_s=settings.broker.session_expiry_s,
+        manual_ack=True,
+        receive_maximum=settings.prompts.inbox + _SLACK,
+        maximum_packet=_MAX_PROMPT_PACKET,
+        will=mqtt.Will(settings.topic("status"), b"offline"),
+    )
+
+
+def _sensor_link(settings: Config, topics: tuple[str, ...]) -> mqtt.Link:
+    return mqtt.Link(
+        name="sensors",
+        client_id=f"{settings.client_id}-sensors",
+        subscriptions=tuple(mqtt.Subscription(topic, retained=True) for topic in topics),
+        keepalive_s=settings.keepalive_s,
+        maximum_packet=_MAX_SENSOR_PACKET,
+    )

@@ -1,0 +1,389 @@
+"""An MQTT 5 connection that stays up, over paho-mqtt: the only place that knows paho's habits.
+
+What is known of paho 2.x and dealt with here: an exception in a callback ends the network thread
+without a word (callbacks only hand over, and the thread is watched); an acknowledgement queued
+before a reconnection is sent on the new connection, where it means nothing (deliveries carry the
+generation of their connection); its own queue is unbounded unless told otherwise; reconnection has
+no jitter; Nagle's algorithm doubles the time of a QoS 1 round trip; the broker's Maximum Packet
+Size is ignored.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edgespike.config import Broker
+from edgespike.errors import ConfigError, DataError
+
+_SESSION_TAKEN_OVER = 0x8E
+_PACKET_OVERHEAD = 64
+"""Bytes of a PUBLISH beside topic, payload and correlation data, generously."""
+
+_MAX_INFLIGHT = 10
+"""Unconfirmed messages of ours: brokers take at least 10, and paho ignores how many they take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message from the broker. `packet` is 0 for QoS 0; `expiry_s` what is left of its life."""
+
+    generation: int
+    topic: str
+    payload: bytes
+    packet: int
+    dup: bool
+    retain: bool
+    response_topic: str | None
+    correlation: bytes | None
+    expiry_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker took us; `session_present`: and remembers us."""
+
+    connection: str
+    session_present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection ended, or could not be made. `taken_over`: by a client with the same id."""
+
+    connection: str
+    reason: str
+    taken_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The broker answered for a QoS 1 message of ours; `refused` says why it didn't take it."""
+
+    connection: str
+    message: int
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRefused:
+    """The broker doesn't let us hear these topics."""
+
+    connection: str
+    topics: tuple[str, ...]
+    reason: str
+
+
+Event = Connected | Lost | Published | SubscriptionRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic filter. `retained`: whether messages kept by the broker are wanted."""
+
+    topic: str
+    qos: int = 0
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes, retained, when we vanish."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What distinguishes one connection from another.
+
+    `session_expiry_s` above 0 keeps the session (and what waits in it) at the broker while we are
+    away; `manual_ack` leaves acknowledging to `Connection.ack`; `receive_maximum` bounds the
+    unacknowledged messages, `maximum_packet` the bytes of one.
+    """
+
+    name: str
+    client_id: str
+    subscriptions: tuple[Subscription, ...]
+    keepalive_s: int = 30
+    session_expiry_s: int = 0
+    manual_ack: bool = False
+    receive_maximum: int = 64
+    maximum_packet: int = 1 << 20
+    will: Will | None = None
+
+
+class Connection:
+    """One connection and its network thread. `on_event` and `on_message` are called by that thread
+    and must only hand over.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        broker: Broker,
+        on_message: Callable[[Incoming], None],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        """Nothing is sent before `start`. Raises ConfigError for unusable TLS files."""
+        self.link = link
+        self._broker = broker
+        self._on_message = on_message
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._connected = False
+        self._packet_limit: int | None = None
+        self._refused: str | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._topics: dict[int, tuple[str, ...]] = {}
+        self._client = self._make_client()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and the connection isn't known to be lost."""
+        return self._connected
+
+    @property
+    def alive(self) -> bool:
+        """Whether the network thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to connect, and go on trying. Also brings back a connection whose thread died."""
+        self._drop()
+        expiry = _properties(PacketTypes.CONNECT)
+        expiry.SessionExpiryInterval = self.link.session_expiry_s
+        expiry.ReceiveMaximum = self.link.receive_maximum
+        expiry.MaximumPacketSize = self.link.maximum_packet
+        self._client.connect_async(
+            self._broker.host,
+            self._broker.resolved_port,
+            keepalive=self.link.keepalive_s,
+            clean_start=self.link.session_expiry_s == 0,
+            properties=expiry,
+        )
+        self._client.loop_start()
+        name = f"paho-mqtt-client-{self.link.client_id}"
+        self._thread = next((t for t in threading.enumerate() if t.name == name), None)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Say goodbye to the broker, which then publishes no will, and end the thread."""
+        self._stopping.set()
+        self._client.disconnect()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        correlation: bytes | None = None,
+        response_topic: str | None = None,
+        expiry_s: int | None = None,
+    ) -> int | None:
+        """Send, or at QoS 1 queue. Returns the number that `Published` will carry (QoS 1), or None
+        when there is no connection or no room. Raises DataError if it exceeds the broker's limit.
+        """
+        size = len(topic.encode()) + len(payload) + len(correlation or b"") + _PACKET_OVERHEAD
+        if self._packet_limit is not None and size > self._packet_limit:
+            raise DataError(f"the broker takes packets of {self._packet_limit} bytes, not {size}")
+        if not self._connected:
+            return None
+        properties = _properties(PacketTypes.PUBLISH)
+        properties.PayloadFormatIndicator = 1
+        if correlation is not None:
+            properties.CorrelationData = correlation
+        if response_topic is not None:
+            properties.ResponseTopic = response_topic
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        info = self._client.publish(topic, payload, qos, retain, properties)
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def ack(self, generation: int, packets: list[int]) -> None:
+        """Acknowledge messages, unless their connection is gone: they will come again."""
+        with self._lock:
+            if self._connected and generation == self._generation:
+                for packet in packets:
+                    self._client.ack(packet, 1)
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self.link.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=self.link.manual_ack,
+        )
+        # With this an exception in a callback is logged by paho instead of ending its thread.
+        client.suppress_exceptions = True
+        client.enable_logger(_logger())
+        client.max_inflight_messages_set(_MAX_INFLIGHT)
+        client.max_queued_messages_set(self.link.receive_maximum + 64)
+        client.reconnect_delay_set(1, self._broker.reconnect_max_s)
+        if self._broker.username is not None:
+            password = self._broker.password
+            client.username_pw_set(self._broker.username, password.reveal() if password else None)
+        if self._broker.tls is not None:
+            client.tls_set_context(_tls_context(self._broker))
+        if self.link.will is not None:
+            client.will_set(self.link.will.topic, self.link.will.payload, qos=1, retain=True)
+        client.on_pre_connect = self._pre_connect
+        client.on_socket_open = _no_delay
+        client.on_connect = self._connack
+        client.on_connect_fail = self._connect_failed
+        client.on_disconnect = self._disconnected
+        client.on_subscribe = self._suback
+        client.on_publish = self._puback
+        client.on_message = self._message
+        return client
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._generation += 1
+            self._connected = False
+
+    # Callbacks, all in the network thread.
+
+    def _pre_connect(self, _client: paho.Client, _userdata: Any) -> None:
+        reconnecting = self._generation > 1
+        self._drop()
+        if reconnecting:
+            # A fleet whose broker restarted must not come back in one instant. There is no
+            # connection now that this could keep waiting.
+            self._stopping.wait(random.uniform(0.0, 1.0))
+
+    def _connack(
+        self,
+        client: paho.Client,
+        _userdata: Any,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._refused = str(reason)  # the disconnection that follows doesn't know
+            return
+        limits = properties or _properties(PacketTypes.CONNACK)
+        self._packet_limit = getattr(limits, "MaximumPacketSize", None)
+        if self.link.subscriptions:
+            options = [
+                (s.topic, SubscribeOptions(qos=s.qos, retainHandling=0 if s.retained else 2))
+                for s in self.link.subscriptions
+            ]
+            _, message = client.subscribe(options)
+            if message is not None:
+                self._topics[message] = tuple(s.topic for s in self.link.subscriptions)
+        with self._lock:
+            self._connected = True
+        self._on_event(Connected(self.link.name, flags.session_present))
+
+    def _connect_failed(self, _client: paho.Client, _userdata: Any) -> None:
+        # paho calls this while it handles the exception and doesn't pass it on.
+        self._on_event(Lost(self.link.name, str(sys.exc_info()[1] or "can't connect")))
+
+    def _disconnected(
+        self,
+        _client: paho.Client,
+        _userdata: Any,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._drop()
+        taken_over = reason.value == _SESSION_TAKEN_OVER
+        why, self._refused = self._refused or str(reason), None
+        self._on_event(Lost(self.link.name, why, taken_over))
+
+    def _suback(
+        self,
+        _client: paho.Client,
+        _userdata: Any,
+        message: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        topics = self._topics.pop(message, ())
+        refused = {t: str(r) for t, r in zip(topics, reasons, strict=False) if r.is_failure}
+        if refused:
+            reason = next(iter(refused.values()))
+            self._on_event(SubscriptionRefused(self.link.name, tuple(refused), reason))
+
+    def _puback(
+        self,
+        _client: paho.Client,
+        _userdata: Any,
+        message: int,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        refused = str(reason) if reason.is_failure else None
+        self._on_event(Published(self.link.name, message, refused))
+
+    def _message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        properties = message.properties
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return  # no topic that we subscribe to
+        self._on_message(
+            Incoming(
+                generation=self._generation,
+                topic=topic,
+                payload=bytes(message.payload),
+                packet=message.mid if message.qos else 0,
+                dup=message.dup,
+                retain=message.retain,
+                response_topic=getattr(properties, "ResponseTopic", None),
+                correlation=getattr(properties, "CorrelationData", None),
+                expiry_s=getattr(properties, "MessageExpiryInterval", None),
+            )
+        )
+
+
+def _logger() -> logging.Logger:
+    """Where paho reports exceptions of callbacks. What else it says is told better by our events."""
+    logger = logging.getLogger("edgespike.paho")
+    if not logger.filters:
+        logger.addFilter(lambda record: "exception" in str(record.msg))
+    return logger
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+def _no_delay(_client: paho.Client, _userdata: Any, sock: Any) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _tls_context(broker: Broker) -> ssl.SSLContext:
+    tls = broker.tls
+    assert tls is not None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file and str(tls.ca_file))
+        context.check_hostname = tls.verify_hostname
+        if tls.cert_file is not None:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"broker.tls: the certificate files can't be used: {error}") from error
+    return context

@@ -1,0 +1,65 @@
+"""Final replies on their way to the broker: sent at QoS 1, kept until the broker confirms them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from edgespike.agent.deliveries import Delivery
+from edgespike.agent.journal import Key
+from edgespike.agent.mqtt import Connection
+from edgespike.errors import DataError
+from edgespike.messages import ErrorReply
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Final:
+    """A final reply and the deliveries of the prompt that wait for it.
+
+    `key` is None for a prompt that was refused at the door and isn't in the journal.
+    """
+
+    id: str
+    seq: int
+    topic: str
+    payload: bytes
+    correlation: bytes | None
+    key: Key | None
+    deliveries: list[Delivery] = field(default_factory=list)
+
+
+class Outbox:
+    """Sends final replies in order, again if there was no connection. Used from one thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: deque[Final] = deque()
+        self._unconfirmed: dict[int, Final] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._unconfirmed)
+
+    def send(self, final: Final) -> None:
+        """Send, or keep for later."""
+        self._waiting.append(final)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the connection takes it; from there on MQTT repeats it."""
+        while self._waiting:
+            final = self._waiting[0]
+            try:
+                message = self._publish(final, final.payload)
+            except DataError as error:
+                short = ErrorReply(final.id, final.seq, "too_large", str(error))
+                message = self._publish(final, short.to_bytes())
+            if message is None:
+                return
+            self._unconfirmed[message] = self._waiting.popleft()
+
+    def confirmed(self, message: int) -> Final | None:
+        """The reply that the broker has answered for, if the message was one."""
+        return self._unconfirmed.pop(message, None)
+
+    def _publish(self, final: Final, payload: bytes) -> int | None:
+        return self._connection.publish(final.topic, payload, qos=1, correlation=final.correlation)

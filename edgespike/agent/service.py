@@ -1,0 +1,213 @@
+"""The daemon's event loop: every decision is made here, by one thread, in the order of the events.
+
+Network threads and the inference thread only post events.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import structlog
+
+from edgespike import telemetry
+from edgespike.agent import mqtt, worker
+from edgespike.agent.desk import Desk
+from edgespike.agent.inbox import Inbox
+from edgespike.agent.journal import Journal
+from edgespike.config import Config
+from edgespike.errors import EdgespikeError, UnavailableError
+from edgespike.messages import BadPrompt, parse_cancel
+from edgespike.telemetry import Counters
+
+MAX_EVENTS = 1000
+"""QoS 0 prompts are dropped while so many events are unread: nobody was promised an answer."""
+
+_LIVE_SETTINGS = frozenset({"prompts", "context", "logging"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A signal asks to stop."""
+
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """The configuration is to be read again."""
+
+
+Event = mqtt.Event | mqtt.Incoming | worker.Event | Stop | Reload
+
+
+class Events:
+    """What happened and wasn't handled yet. `post` may be called from anywhere, signal handlers
+    included.
+    """
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def post(self, event: Event) -> None:
+        """Add an event."""
+        promised = not isinstance(event, mqtt.Incoming) or event.packet > 0
+        if promised or self._queue.qsize() < MAX_EVENTS:
+            self._queue.put(event)
+        else:
+            self._counters.add("prompts_dropped")
+
+    def next(self, timeout: float) -> Event | None:
+        """The next event, or None after `timeout` seconds."""
+        try:
+            return self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+
+class Service:
+    """Handles events, in one thread."""
+
+    def __init__(
+        self,
+        settings: Config,
+        connection: mqtt.Connection,
+        inbox: Inbox,
+        journal: Journal,
+        counters: Counters,
+        reload: Callable[[], Config],
+    ) -> None:
+        """`connection` is the one for prompts; `reload` reads the configuration again."""
+        self.settings = settings
+        self.status = b"init"
+        self.ready = False
+        self.stopping = False
+        self.failure: EdgespikeError | None = None
+        self.desk = Desk(lambda: self.settings, inbox, journal, connection, counters)
+        self._connection = connection
+        self._inbox = inbox
+        self._counters = counters
+        self._reload = reload
+        self._log = structlog.get_logger()
+        self._status_message: int | None = None
+        self._commands = {
+            settings.topic("prompt"): self.desk.arrived,
+            settings.topic("cancel"): self._cancel,
+            settings.topic("control"): self._control,
+        }
+
+    @property
+    def status_confirmed(self) -> bool:
+        """Whether the broker has the status as it is now."""
+        return self._status_message is None
+
+    def handle(self, event: Event | None) -> None:
+        """Handle an event, and what time has brought."""
+        match event:
+            case None:
+                pass
+            case mqtt.Incoming():
+                handler = self._commands.get(event.topic)
+                if handler is not None:
+                    handler(event)
+            case mqtt.Connected():
+                self._connected(event)
+            case mqtt.Lost():
+                self._lost(event)
+            case mqtt.Published():
+                self._published(event)
+            case mqtt.SubscriptionRefused():
+                self._log.error(
+                    "subscription_refused",
+                    connection=event.connection,
+                    topics=event.topics,
+                    reason=event.reason,
+                )
+            case worker.Ready():
+                self.ready = True
+                self._log.info("ready", seconds=round(event.seconds, 3))
+                self.set_status(b"online")
+            case worker.Failed():
+                self.failure = event.error
+            case worker.Started():
+                self.desk.started(event.job)
+            case worker.Done():
+                self.desk.done(event.job, event.reply)
+            case Stop():
+                self._log.info("stopping", signal=event.signal)
+                self.stopping = True
+            case Reload():
+                self._reread()
+        self.desk.expire()
+
+    def set_status(self, status: bytes) -> None:
+        """Publish what this node is now, and again on every connection."""
+        self.status = status
+        topic = self.settings.topic("status")
+        self._status_message = self._connection.publish(topic, status, qos=1, retain=True)
+
+    def _connected(self, event: mqtt.Connected) -> None:
+        self._log.info("connected", to=event.connection, session_present=event.session_present)
+        self._counters.add("connections")
+        if event.connection == self._connection.link.name:
+            self.set_status(self.status)
+            self.desk.connected(event.session_present)
+
+    def _lost(self, event: mqtt.Lost) -> None:
+        self._log.warning("disconnected", connection=event.connection, reason=event.reason)
+        if event.taken_over:
+            self.failure = UnavailableError(
+                f"another client took over the MQTT session of node {self.settings.node!r}: "
+                "stop the other daemon, or give one of the two another `node`"
+            )
+
+    def _published(self, event: mqtt.Published) -> None:
+        if event.connection != self._connection.link.name:
+            return
+        if event.message == self._status_message:
+            self._status_message = None
+        self.desk.confirmed(event.message, event.refused)
+
+    def _cancel(self, message: mqtt.Incoming) -> None:
+        try:
+            id = parse_cancel(message.payload)
+        except BadPrompt as bad:
+            self._log.warning("bad_cancel", message=str(bad))
+        else:
+            self._log.info("cancel", id=id)
+            self.desk.cancel(id)
+
+    def _control(self, message: mqtt.Incoming) -> None:
+        command = message.payload[:16].decode(errors="replace").strip()
+        self._log.info("control", command=command)
+        match command:
+            case "pause":
+                self._inbox.pause(True)
+            case "resume":
+                self._inbox.pause(False)
+            case "reload":
+                self._reread()
+            case _:
+                self._log.warning("unknown_control", known=("pause", "resume", "reload"))
+
+    def _reread(self) -> None:
+        """New limits of prompts, context and logging count at once; the rest needs a restart."""
+        try:
+            new = self._reload()
+        except EdgespikeError as error:
+            self._log.error("reload_failed", message=str(error))
+            return
+        waits = [
+            field.name
+            for field in fields(Config)
+            if field.name not in _LIVE_SETTINGS
+            and getattr(new, field.name) != getattr(self.settings, field.name)
+        ]
+        self.settings = replace(
+            self.settings, **{name: getattr(new, name) for name in _LIVE_SETTINGS}
+        )
+        self._inbox.bound = new.prompts.inbox
+        telemetry.configure(new.logging.level, new.logging.format)
+        self._log.info("reloaded", needs_restart=waits)

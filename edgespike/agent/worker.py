@@ -1,0 +1,132 @@
+"""The one inference thread: loads the model, then answers jobs from the inbox."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from edgespike.agent.answering import Answerer
+from edgespike.agent.inbox import Inbox, Job
+from edgespike.errors import EdgespikeError, InternalError
+from edgespike.messages import Answer, ErrorReply, FinishReason, Reply
+
+_IDLE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded and warm. `seconds` it took."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model can't be had; the daemon can't go on."""
+
+    error: EdgespikeError
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An answer is being made."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The final reply; None when the daemon stops before the answer had begun."""
+
+    job: Job
+    reply: Answer | ErrorReply | None
+
+
+Event = Ready | Failed | Started | Done
+
+
+class Worker:
+    """Runs `load` and then the jobs, in a thread of its own."""
+
+    def __init__(
+        self,
+        load: Callable[[], Answerer],
+        inbox: Inbox,
+        post: Callable[[Event], None],
+        send: Callable[[Job, Reply], None],
+    ) -> None:
+        """`post` tells the service what happened; `send` publishes replies that aren't final."""
+        self._load = load
+        self._inbox = inbox
+        self._post = post
+        self._send = send
+        self._stopping = False
+        self._job: Job | None = None
+        self._moved = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the running answer at the next token, and then the thread. Returns at once."""
+        self._stopping = True
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end; whether it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being made."""
+        return self._job is not None
+
+    def moved_within(self, seconds: float) -> bool:
+        """Whether the thread is alive and has made progress lately (idle waiting is progress)."""
+        return self._thread.is_alive() and time.monotonic() - self._moved < seconds
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        try:
+            answerer = self._load()
+        except EdgespikeError as error:
+            self._post(Failed(error))
+            return
+        except Exception as error:
+            structlog.get_logger().exception("load_failed")
+            self._post(Failed(InternalError(f"the model can't be loaded: {error!r}")))
+            return
+        self._moved = time.monotonic()
+        self._post(Ready(self._moved - begun))
+        while not self._stopping:
+            self._moved = time.monotonic()
+            job = self._inbox.take(_IDLE_S)
+            if job is not None and not self._stopping:
+                self._job = job
+                self._post(Started(job))
+                self._post(Done(job, self._answer(answerer, job)))
+                self._job = None
+
+    def _answer(self, answerer: Answerer, job: Job) -> Answer | ErrorReply | None:
+        def interrupt() -> FinishReason | None:
+            self._moved = now = time.monotonic()
+            if job.cancelled or self._stopping:
+                return "cancelled"
+            return "deadline" if now >= job.deadline else None
+
+        try:
+            reply = answerer.answer(job, interrupt, self._send)
+        except Exception:
+            # Whatever is wrong with this prompt, the next one deserves its answer.
+            structlog.get_logger(id=job.request.id).exception("answer_failed")
+            return ErrorReply(
+                job.request.id, job.next_seq(), "internal", "the answer failed; see the node's log"
+            )
+        begun = isinstance(reply, ErrorReply) or job.cancelled or reply.usage.completion_tokens > 0
+        return reply if begun or not self._stopping else None

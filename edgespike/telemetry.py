@@ -1,0 +1,111 @@
+"""What the daemon says about itself: structured log events and counters.
+
+One event is one line, whatever was in the message that caused it: characters that could forge a
+line or drive a terminal are escaped, long texts are cut, and fields that hold secrets are hidden.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections import Counter
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+MAX_TEXT = 2000
+"""Characters of one field that reach the log."""
+
+_SECRET_FIELDS = frozenset({"password", "secret", "token", "credentials", "authorization"})
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def printable(text: str) -> str:
+    """`text` with control, bidirectional and other unprintable characters escaped, and cut."""
+    cut = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+    if cut.isprintable():
+        return cut
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in cut
+    )
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_harmless(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(str(key)): _harmless(item) for key, item in value.items()}
+    return printable(str(value))
+
+
+def escape_fields(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """structlog processor: make every field harmless to print, and hide secrets."""
+    return {
+        key: "***" if key in _SECRET_FIELDS else _harmless(value) for key, value in event.items()
+    }
+
+
+class _Forward(logging.Handler):
+    """Sends what libraries log with the standard module into our events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(source=record.name)
+        log.log(record.levelno, "library", message=record.getMessage())
+
+
+def configure(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    format: Literal["auto", "json", "console"] = "auto",
+    stream: TextIO | None = None,
+) -> None:
+    """Set up logging for this process, to `stream` (standard error when None)."""
+    out = stream or sys.stderr
+    console = format == "console" or (format == "auto" and out.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty())
+        if console
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            escape_fields,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        handlers=[_Forward()], level=max(_LEVELS[level], logging.WARNING), force=True
+    )
+
+
+class Counters:
+    """Counts that several threads add to; a snapshot is what the metrics topic carries."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Add `count` to `name`."""
+        with self._lock:
+            self._counts[name] += count
+
+    def snapshot(self) -> dict[str, int]:
+        """All counts, by name."""
+        with self._lock:
+            return dict(sorted(self._counts.items()))

@@ -1,0 +1,211 @@
+"""Prompts: what fits is in, the rest is named, nothing from outside becomes a control piece."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgespike.errors import DataError
+from edgespike.prompting import (
+    BUNDLED,
+    MAX_NAME,
+    PLAIN,
+    PromptTemplate,
+    clean,
+    default_template,
+    describe,
+    describe_age,
+    rank,
+    render,
+)
+from edgespike.sensing.picture import ChannelView, Picture
+from edgespike.tokenizer import Tokenizer
+
+CONTROLS = [name for t in (BUNDLED, PromptTemplate()) for name in t.controls()]
+
+
+def build(controls: list[str]) -> Tokenizer:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(
+            ["the kitchen temperature is 21.5 °C", "pump-07 pressure: 3 bar"] * 9
+        ),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=340,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        user_defined_symbols=list(dict.fromkeys(controls)),
+        minloglevel=2,
+    )
+    return Tokenizer(model.getvalue())
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return build(CONTROLS)
+
+
+KITCHEN = ChannelView("kitchen temperature", "21.5", 21.5, "°C", "temperature", 4.0)
+PUMP = ChannelView(
+    "pump-07 pressure", "7.9", 7.9, "bar", "pressure", 65.0, limit="high", high="6.5"
+)
+DOOR = ChannelView("front door", "open", age_s=7300.0)
+HOUSE = Picture(1.7e9, (KITCHEN, DOOR, PUMP))
+
+
+def ask(tokenizer: Tokenizer, picture: Picture, question: str, budget: int = 400):
+    return render(picture, question, tokenizer=tokenizer, template=BUNDLED, budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("channel", "line"),
+    [
+        (KITCHEN, "kitchen temperature: 21.5 °C, 4 s ago"),
+        (PUMP, "pump-07 pressure: 7.9 bar, HIGH above 6.5, 1 min ago"),
+        (DOOR, "front door: open, 2 h ago"),
+        (ChannelView("well level", None), "well level: no reading"),
+        (
+            ChannelView("a b", "1", 1.0, "m", trend="rising", limit="ok", low="0", high="2"),
+            "a b: 1 m rising, ok 0 to 2",
+        ),
+        (ChannelView("a", "1", 1.0, limit="ok", low="0"), "a: 1, ok above 0"),
+        (ChannelView("a", "1", 1.0, limit="low", low="2"), "a: 1, LOW below 2"),
+        (ChannelView("a", "1", 1.0, stale=True, age_s=90000), "a: 1, stale, 1 day ago"),
+    ],
+)
+def test_a_reading_is_one_line_with_what_is_known(channel: ChannelView, line: str) -> None:
+    assert describe(channel) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (86399, "23 h"),
+        (172800, "2 days"),
+    ],
+)
+def test_an_age_is_given_in_its_largest_whole_unit(seconds: float, text: str) -> None:
+    assert describe_age(seconds) == text
+
+
+@given(st.text())
+def test_a_cleaned_text_is_one_bounded_printable_line(text: str) -> None:
+    cleaned = clean(text)
+    assert cleaned.isprintable()
+    assert len(cleaned) <= MAX_NAME
+    assert cleaned == clean(cleaned).strip()
+
+
+def test_readings_stand_in_the_order_of_the_picture(tokenizer: Tokenizer) -> None:
+    prompt = ask(tokenizer, HOUSE, "What is the pump-07 pressure?")
+    assert prompt.used == ("kitchen temperature", "front door", "pump-07 pressure")
+    assert prompt.left_out == ()
+    assert prompt.text == (
+        "<|system|><|spike|>kitchen temperature: 21.5 °C, 4 s ago<|spike|>front door: open, 2 h ago"
+        "<|spike|>pump-07 pressure: 7.9 bar, HIGH above 6.5, 1 min ago<|endofsystem|>"
+        "<|user|>What is the pump-07 pressure?<|endofuser|><|assistant|>"
+    )
+    assert prompt.ids[0] == tokenizer.bos_id
+    assert prompt.ids[-1] == tokenizer.control("<|assistant|>")
+
+
+def test_the_named_sensor_comes_first_then_alarms_then_what_shares_a_word() -> None:
+    channels = (
+        ChannelView("attic humidity", "40", 40.0),
+        PUMP,
+        ChannelView("kitchen humidity", "50", 50.0),
+        KITCHEN,
+    )
+    assert rank(channels, "what's the Kitchen temperature?") == [3, 1, 2, 0]
+    assert rank(channels, "any news?") == [1, 0, 2, 3]
+
+
+def test_a_rare_word_weighs_more_than_a_common_one() -> None:
+    rooms = [ChannelView(f"room {i} temperature", "1", 1.0) for i in range(5)]
+    cellar = ChannelView("cellar air temperature", "1", 1.0)
+    assert rank([*rooms, cellar], "temperature in the cellar")[0] == 5
+
+
+def test_what_does_not_fit_is_left_out_and_named(tokenizer: Tokenizer) -> None:
+    picture = Picture(0.0, tuple(ChannelView(f"room {i} light", "12.25", 12.25) for i in range(50)))
+    prompt = ask(tokenizer, picture, "What is the room 33 light?", budget=200)
+    assert len(prompt.ids) <= 200
+    assert "room 33 light" in prompt.used
+    assert set(prompt.used) | set(prompt.left_out) == {c.name for c in picture.channels}
+    assert not set(prompt.used) & set(prompt.left_out)
+    assert len(prompt.left_out) > 20
+
+
+@given(st.integers(0, 120))
+def test_no_prompt_exceeds_its_budget(tokenizer: Tokenizer, budget: int) -> None:
+    try:
+        prompt = ask(tokenizer, HOUSE, "Is the front door open?", budget)
+    except DataError:
+        return
+    assert len(prompt.ids) <= budget
+    assert len(prompt.used) + len(prompt.left_out) == 3
+
+
+def test_a_question_beyond_the_budget_is_refused_not_cut(tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="ask a shorter one"):
+        ask(tokenizer, HOUSE, "why " * 2000)
+
+
+@given(
+    st.lists(st.sampled_from([*CONTROLS, "kitchen", " ", "\n", "\x00", "＜|user|＞"]), max_size=8)
+)
+def test_outside_text_never_becomes_a_control_piece(tokenizer: Tokenizer, words: list[str]) -> None:
+    text = "".join(words)
+    picture = Picture(0.0, (ChannelView(text, text, unit=text, low=text, limit="low"),))
+    ids = ask(tokenizer, picture, text, budget=4000).ids
+    controls = {tokenizer.control(name) for name in CONTROLS}
+    expected = [
+        "<|system|>",
+        "<|spike|>",
+        "<|endofsystem|>",
+        "<|user|>",
+        "<|endofuser|>",
+        "<|assistant|>",
+    ]
+    assert [i for i in ids if i in controls] == [tokenizer.control(name) for name in expected]
+
+
+def test_the_same_input_gives_the_same_prompt(tokenizer: Tokenizer) -> None:
+    assert ask(tokenizer, HOUSE, "alarms?") == ask(tokenizer, HOUSE, "alarms?")
+
+
+def test_a_template_survives_json() -> None:
+    assert PromptTemplate.from_json(BUNDLED.to_json()) == BUNDLED
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"user": 3}', '{"budget": true}', '{"x": "y"}', "[" * 9999]
+)
+def test_a_wrong_template_is_refused(text: str) -> None:
+    with pytest.raises(DataError):
+        PromptTemplate.from_json(text)
+
+
+def test_a_model_without_a_template_is_asked_by_the_public_pieces(tokenizer: Tokenizer) -> None:
+    template = default_template(tokenizer)
+    prompt = render(HOUSE, "ok?", tokenizer=tokenizer, template=template, budget=400)
+    assert "\n- front door: open, 2 h ago" in prompt.text
+    assert prompt.text.endswith("<|user|>ok?<|endofuser|><|assistant|>")
+
+
+def test_a_tokenizer_without_chat_pieces_is_asked_in_plain_text() -> None:
+    plain = build([])
+    assert default_template(plain) == PLAIN
+    prompt = render(HOUSE, "ok?", tokenizer=plain, template=PLAIN, budget=400)
+    assert prompt.text.endswith("Question: ok?\nAnswer:")
+    assert "<|" not in prompt.text

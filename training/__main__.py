@@ -1,0 +1,105 @@
+"""`python -m training`: train, resume, measure and export a model of the family."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from edgespike.errors import EdgespikeError
+from training.recipe import Recipe
+
+EXAMPLES = """\
+examples:
+  python -m training train runs/first --minutes 70     train, or resume what is in runs/first
+  python -m training export runs/first                 write the bundled model and its record
+  python -m training questions --count 400             write the held-out question set
+  python -m training sample --seed 3                   show what the model is trained on
+
+Training stops at the end of its plan or on Ctrl-C, saves, and resumes when it is called again. The
+plan is a number of --steps or of --minutes of training time; the learning rate follows it.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train or resume a run, then export it with --export")
+    train.add_argument("run", type=Path, help="directory of the run")
+    train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    train.add_argument("--device", default="cpu", help="cpu or cuda")
+    train.add_argument("--export", action="store_true", help="export when the plan is done")
+    for field in fields(Recipe):
+        kind = type(field.default)
+        train.add_argument(f"--{field.name}", type=kind, default=field.default, metavar="N",
+                           help=f"default {field.default}")  # fmt: skip
+    export = commands.add_parser("export", help="write the model of a run as a container")
+    export.add_argument("run", type=Path)
+    export.add_argument("--target", type=Path, help="default: the bundled model")
+    questions = commands.add_parser("questions", help="write a held-out question set as JSON lines")
+    questions.add_argument("--target", type=Path, help="default: the bundled set")
+    questions.add_argument("--count", type=int, default=400)
+    questions.add_argument("--seed", type=int, default=2024)
+    sample = commands.add_parser("sample", help="print a few dialogues")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--count", type=int, default=3)
+    return parser
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _train(args: argparse.Namespace) -> None:
+    # A background job is started with SIGINT ignored: ask for both, so that either one saves.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    import torch
+
+    from training.train import open_run, train
+
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+    run = open_run(args.run, recipe, device=args.device)
+    train(run, lambda line: print(line, flush=True))
+    if args.export:
+        from training.export import export
+
+        export(args.run)
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    try:
+        if args.command == "train":
+            _train(args)
+        elif args.command == "export":
+            from training.export import export
+
+            export(args.run, args.target)
+        elif args.command == "questions":
+            from training.questions import write_questions
+
+            write_questions(args.target, count=args.count, seed=args.seed)
+        else:
+            from training.dialogues import show
+
+            for line in show(args.seed, args.count):
+                print(line)
+    except KeyboardInterrupt:
+        return 130
+    except EdgespikeError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A run -> an official checkpoint -> the container that ships, with its record beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import edgespike
+from edgespike.convert import convert
+from edgespike.errors import MissingInputError
+from edgespike.prompting import BUNDLED
+from training.dialogues import ANSWER_ROOM
+from training.model import official_config
+from training.recipe import Recipe
+
+DATA = Path(edgespike.__file__).parent / "data"
+
+
+def export(run: Path, target: Path | None = None) -> None:
+    """Writes `run`/checkpoint.pt, the int8 container `target` and a record of the run beside it."""
+    target = target or DATA / "bundled.safetensors"
+    try:
+        state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
+        curve = [json.loads(line) for line in (run / "curve.jsonl").read_text().splitlines()]
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{error.filename}: missing: train this run first") from error
+    recipe = Recipe(**state["recipe"])
+    facts = _facts(recipe, state, curve)
+    template = replace(BUNDLED, budget=recipe.length - ANSWER_ROOM)
+    checkpoint = run / "checkpoint.pt"
+    torch.save(
+        {
+            "config": official_config(recipe.model()),
+            "model": state["model"],
+            "global_step": state["step"],
+            "prompt_template": asdict(template),
+            "training": facts,
+        },
+        checkpoint,
+    )
+    made = convert(checkpoint, target, precision="int8", tokenizer=run / "tokenizer.model")
+    record = {**facts, "curve": curve}
+    target.with_suffix(".json").write_text(_compact(record) + "\n", encoding="utf-8")
+    print(f"{target}: {made.nbytes / 1e6:.2f} MB, {facts['parameters']:,} parameters")
+
+
+def _facts(recipe: Recipe, state: dict[str, Any], curve: list[dict[str, Any]]) -> dict[str, Any]:
+    last = curve[-1] if curve else {}
+    return {
+        "recipe": asdict(recipe),
+        "parameters": sum(math.prod(t.shape) for t in state["model"].values()),
+        "steps": state["step"],
+        "tokens": last.get("tokens"),
+        "training_minutes": round(state["elapsed_s"] / 60, 1),
+        "dev_accuracy": last.get("dev_accuracy"),
+        "dev_answer_loss": last.get("dev_answer_loss"),
+    }
+
+
+def _compact(record: dict[str, Any]) -> str:
+    """JSON with one line per fact and one per point of the curve."""
+    curve = ",\n".join(f"    {json.dumps(point)}" for point in record["curve"])
+    facts = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(value)}"
+        for name, value in record.items()
+        if name != "curve"
+    )
+    return f'{{\n{facts},\n  "curve": [\n{curve}\n  ]\n}}'

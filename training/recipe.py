@@ -1,0 +1,58 @@
+"""Everything that fixes a training run besides the code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgespike.model.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A run is planned by `steps`, or by `minutes` of training time when `steps` is 0.
+
+    The learning rate rises over `warmup` steps to `rate` and falls on a cosine to a twentieth of it
+    at the end of the plan. `length` is the training context in tokens, `window` the reach of
+    attention.
+    """
+
+    width: int = 192
+    layers: int = 4
+    heads: int = 4
+    hidden: int = 768
+    pieces: int = 1024
+    window: int = 512
+    anchors: int = 4
+    batch: int = 12
+    length: int = 384
+    rate: float = 2e-3
+    warmup: int = 100
+    decay: float = 0.05
+    seed: int = 1
+    steps: int = 0
+    minutes: float = 70.0
+
+    def model(self) -> ModelConfig:
+        return ModelConfig(
+            vocab_size=self.pieces,
+            embed_dim=self.width,
+            n_layers=self.layers,
+            n_heads=self.heads,
+            head_dim=self.width // self.heads,
+            intermediate_dim=self.hidden,
+            window=self.window,
+            anchors=self.anchors,
+            active_vocab=self.pieces,
+            context=self.length,
+        )
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """Share of the plan that is done, 0 to 1."""
+        done = step / self.steps if self.steps else elapsed_s / (60 * self.minutes)
+        return min(1.0, done)
+
+    def rate_at(self, step: int, elapsed_s: float) -> float:
+        """Learning rate of step `step`."""
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress(step, elapsed_s)))
+        return self.rate * min(1.0, (step + 1) / self.warmup) * (0.05 + 0.95 * cosine)

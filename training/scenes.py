@@ -1,0 +1,284 @@
+"""Seeded pictures of sensors: homes, plants, server rooms, vehicles, weather, energy, machines.
+
+A name belongs to exactly one of the splits by a checksum of its place or device, so that the splits
+share no sensor name whatever the seed.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+from zlib import crc32
+
+from edgespike.sensing.picture import ChannelView, LimitState, Picture, Trend
+
+Split = Literal["train", "dev", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What is measured: its names, units, range of values and usual decimals."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    low: float
+    high: float
+    decimals: tuple[int, ...]
+
+
+QUANTITIES = (
+    Quantity(
+        ("temperature", "temp", "air temperature", "water temperature"),
+        ("°C",),
+        -25,
+        95,
+        (1, 1, 2, 0),
+    ),
+    Quantity(("temperature", "surface temperature"), ("°F",), -10, 210, (1, 0)),
+    Quantity(("humidity", "relative humidity"), ("%",), 5, 99, (0, 1, 2)),
+    Quantity(("pressure", "line pressure"), ("bar",), 0.2, 16, (1, 2)),
+    Quantity(("pressure", "air pressure"), ("hPa",), 960, 1050, (0, 1, 2)),
+    Quantity(("pressure", "differential pressure"), ("kPa", "Pa"), 1, 900, (0, 1)),
+    Quantity(("power", "active power", "load"), ("W",), 0, 4500, (0, 1, 2)),
+    Quantity(("power", "solar power"), ("kW",), 0, 90, (1, 2, 3)),
+    Quantity(("energy", "energy today", "total energy"), ("kWh",), 0, 9000, (1, 2, 3)),
+    Quantity(("voltage", "supply voltage"), ("V",), 1, 420, (0, 1, 2)),
+    Quantity(("battery voltage",), ("mV",), 1800, 4300, (0,)),
+    Quantity(("current",), ("A",), 0, 64, (1, 2, 3)),
+    Quantity(("battery", "battery level", "charge"), ("%",), 1, 100, (0,)),
+    Quantity(("CO2", "co2", "carbon dioxide"), ("ppm",), 390, 2600, (0,)),
+    Quantity(("pm25", "PM2.5", "dust"), ("µg/m³",), 0, 180, (0, 1)),
+    Quantity(("illuminance", "brightness", "light level"), ("lx",), 0, 40000, (0, 0, 1)),
+    Quantity(("flow", "flow rate", "water flow"), ("l/min", "m³/h", "L/min"), 0, 250, (0, 1, 2)),
+    Quantity(("level", "fill level", "tank level"), ("%", "cm", "m"), 0, 300, (0, 1)),
+    Quantity(("speed", "fan speed", "motor speed"), ("rpm",), 0, 6000, (0,)),
+    Quantity(("wind speed", "speed"), ("m/s", "km/h"), 0, 130, (0, 1)),
+    Quantity(("vibration",), ("mm/s",), 0, 28, (1, 2)),
+    Quantity(("moisture", "soil moisture"), ("%",), 2, 90, (0, 1)),
+    Quantity(("noise", "sound level"), ("dB",), 20, 120, (0, 1)),
+    Quantity(("rain", "rainfall"), ("mm",), 0, 80, (1,)),
+    Quantity(("frequency",), ("Hz",), 49, 61, (1, 2)),
+    Quantity(("signal", "rssi"), ("dBm",), -110, -30, (0,)),
+    Quantity(("link quality", "linkquality"), ("",), 0, 255, (0,)),
+    Quantity(("ph", "pH"), ("",), 3, 11, (1, 2)),
+    Quantity(("cpu load", "disk usage", "memory usage"), ("%",), 0, 100, (0, 1)),
+    Quantity(("position", "valve position"), ("%",), 0, 100, (0,)),
+    Quantity(("distance",), ("mm", "cm", "m"), 0, 4000, (0, 1)),
+    Quantity(("torque",), ("Nm",), 0, 400, (0, 1)),
+    Quantity(("weight",), ("kg",), 0, 1200, (0, 1, 2)),
+    Quantity(("count", "people", "packets"), ("",), 0, 5000, (0,)),
+)
+
+STATES = (
+    (("door", "gate", "window", "hatch", "contact", "valve", "lid"), ("open", "closed")),
+    (("light", "lamp", "relay", "switch", "plug", "fan", "heater", "pump", "siren"), ("on", "off")),
+    (("lock", "door lock"), ("locked", "unlocked")),
+    (("motion", "presence", "occupancy"), ("motion", "clear")),
+    (("leak", "water leak", "smoke"), ("wet", "dry")),
+    (("mode", "state"), ("idle", "running", "fault", "auto", "manual", "standby")),
+    (("link", "network"), ("online", "offline")),
+)
+
+PLACES = """kitchen|living room|bedroom|bathroom|hall|hallway|attic|cellar|basement|garage|
+garden|office|study|nursery|pantry|laundry|porch|terrace|balcony|shed|greenhouse|stairs|
+guest room|kids room|dining room|master bedroom|workshop|sauna|pool|roof|loft|driveway|
+garden shed|utility room|corridor|conference room|lobby|canteen|server room|rack a|rack b|rack c|
+cold aisle|hot aisle|data center|ups|warehouse|loading dock|cold store|freezer|fridge|oven|
+dishwasher|washing machine|dryer|boiler|heat pump|radiator|floor heating|chimney|water heater|
+buffer tank|solar panel|inverter|wallbox|grid meter|house meter|battery bank|main panel|fuse box|
+generator|transformer|compressor|pump station|mixing tank|reactor|furnace|kiln|conveyor|press|
+lathe|mill|drill|extruder|chiller|cooling tower|condenser|evaporator|pipeline|well|cistern|
+reservoir|sewage pit|filter|turbine|engine|gearbox|axle|cabin|trailer|tractor|truck|van|boat|
+bilge|mast|barn|stable|silo|field north|field south|orchard|vineyard|beehive|coop|pond|aquarium|
+terrarium|weather station|outdoor|indoor|outside|north wall|south wall|east wing|west wing|
+first floor|second floor|ground floor|entrance|back door|front door|side gate|main gate|elevator|
+lift shaft|tunnel|bridge|lab|clean room|operating room|ward|pharmacy|classroom|library|gym|stage|
+archive|vault|küche|wohnzimmer|schlafzimmer|keller|dachboden|cuisine|salon|chambre|cocina|
+dormitorio|sala|cucina|soggiorno|kök|sovrum|keuken|zolder|łazienka|kuchnia|garaż|flur|heizung|
+werkstatt|stall|jardin|cave|bureau|baño|terraza|pasillo|keittiö"""
+
+DEVICES = """pump|fan|motor|valve|tank|sensor|node|meter|drive|press|robot|unit|line|cell|zone|
+rack|plug|boiler|chiller|compressor|truck|agv|turbine|inverter|panel|feeder|mixer|oven|probe|
+station|esp|tasmota|shelly|device|module|channel|room|bay|silo|gate"""
+
+_PLACES = tuple(p.strip() for p in PLACES.replace("\n", "").split("|"))
+_DEVICES = tuple(d.strip() for d in DEVICES.replace("\n", "").split("|"))
+_ONSETS = (
+    *("b", "br", "c", "ch", "d", "dr", "f", "g", "gr", "h", "j", "k", "kl", "l", "m", "n", "p"),
+    *("pr", "qu", "r", "s", "sh", "st", "t", "tr", "v", "w", "x", "z", ""),
+)
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "io", "ou", "y", "ö", "é")
+_CODAS = ("", "", "", "l", "m", "n", "r", "s", "t", "x", "nd", "rk", "ck")
+
+
+def split_of(text: str) -> Split:
+    """The one split that `text` may appear in: 80 % train, 10 % dev, 10 % test."""
+    slot = crc32(text.casefold().encode()) % 10
+    return "train" if slot < 8 else "dev" if slot == 8 else "test"
+
+
+def _syllables(rng: random.Random, count: int) -> str:
+    return "".join(
+        rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(count)
+    )
+
+
+def _any_subject(rng: random.Random) -> str:
+    style = rng.random()
+    if style < 0.40:
+        return rng.choice(_PLACES)
+    if style < 0.65:
+        separator = rng.choice(("-", "-", " ", "_", ""))
+        number = rng.choice(
+            (str(rng.randint(1, 12)), f"{rng.randint(1, 99):02d}", str(rng.randint(100, 999)))
+        )
+        return f"{rng.choice(_DEVICES)}{separator}{number}"
+    if style < 0.72:
+        return f"0x{rng.randrange(16**6):06x}"
+    if style < 0.78:
+        return f"{rng.choice(_DEVICES)}_{rng.randrange(16**4):04x}"
+    if style < 0.83:
+        return f"{rng.choice(_PLACES)} {rng.choice((*'123456', 'left', 'right', 'north', 'upper'))}"
+    return _syllables(rng, rng.choice((1, 2, 2, 3)))
+
+
+def subject(rng: random.Random, split: Split) -> str:
+    """A place, device or id that belongs to `split`."""
+    while True:
+        name = _any_subject(rng)
+        if len(name) > 2 and split_of(name) == split:
+            return name
+
+
+def _join(rng: random.Random, style: str, place: str, quantity: str) -> str:
+    if style == "snake":
+        return f"{place}_{quantity}".replace(" ", "_")
+    if style == "title":
+        return f"{place} {quantity}".title() if place.islower() else f"{place} {quantity}"
+    return f"{place} {quantity}"
+
+
+def _value(rng: random.Random, quantity: Quantity) -> tuple[str, float, int]:
+    decimals = rng.choice(quantity.decimals)
+    number = rng.uniform(quantity.low, quantity.high)
+    if rng.random() < 0.3:  # values crowd near the low end in practice
+        number = quantity.low + (number - quantity.low) * rng.random()
+    text = f"{number:.{decimals}f}"
+    if rng.random() < 0.05:
+        text = f"{round(number):d}"
+    return text, float(text), decimals
+
+
+def _bound(rng: random.Random, number: float, decimals: int, direction: int) -> str:
+    """A limit strictly beyond `number` in `direction`, in a round figure."""
+    step = 10.0 ** -min(decimals, 1)
+    if abs(number) >= 100 and rng.random() < 0.7:
+        step = 10.0
+    elif rng.random() < 0.5:
+        step = 1.0
+    distance = max(1, round(abs(number) * rng.uniform(0.02, 0.5) / step) or 1)
+    bound = (round(number / step) + direction * distance) * step
+    if (bound - number) * direction <= 0:
+        bound += direction * step
+    return f"{bound:.1f}" if step < 1 else f"{bound:.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What the installation of one scene has in common."""
+
+    style: str
+    trends: float
+    limits: float
+    alarms: float
+    stale: float
+    silent: float
+    ages: bool
+
+
+def _habit(rng: random.Random) -> Habit:
+    return Habit(
+        style=rng.choices(("plain", "snake", "title"), (84, 8, 8))[0],
+        trends=rng.choice((0.0, 0.5, 0.9)),
+        limits=rng.choice((0.0, 0.3, 0.6, 0.9)),
+        alarms=rng.choice((0.0, 0.0, 0.15, 0.4)),
+        stale=rng.choice((0.0, 0.0, 0.05, 0.25)),
+        silent=rng.choice((0.0, 0.0, 0.08)),
+        ages=rng.random() < 0.93,
+    )
+
+
+def _age(rng: random.Random, stale: bool) -> float:
+    if stale:
+        return rng.choice(
+            (rng.uniform(120, 3600), rng.uniform(3600, 86400), rng.uniform(86400, 9e5))
+        )
+    return rng.choice((rng.uniform(0, 60), rng.uniform(0, 60), rng.uniform(60, 1500)))
+
+
+def channel(rng: random.Random, habit: Habit, place: str, quantity: Quantity) -> ChannelView:
+    """A numeric channel."""
+    name = _join(rng, habit.style, place, rng.choice(quantity.names))
+    unit = rng.choice(quantity.units)
+    if rng.random() < habit.silent:
+        return ChannelView(name, None, unit=unit)
+    text, number, decimals = _value(rng, quantity)
+    limit: LimitState | None = None
+    low = high = None
+    if rng.random() < habit.limits:
+        limit = "ok"
+        if rng.random() < habit.alarms:
+            limit = rng.choice(("high", "high", "low"))
+        sides = rng.choice(("both", "both", "high", "low"))
+        if sides != "low" or limit == "high":
+            high = _bound(rng, number, decimals, -1 if limit == "high" else 1)
+        if sides != "high" or limit == "low":
+            low = _bound(rng, number, decimals, 1 if limit == "low" else -1)
+        if limit == "high" and low is not None and high is not None:
+            low = _bound(rng, float(high), decimals, -1)
+        if limit == "low" and high is not None and low is not None:
+            high = _bound(rng, float(low), decimals, 1)
+    trend: Trend | None = None
+    if rng.random() < habit.trends:
+        trend = rng.choice(("rising", "falling", "steady"))
+    stale = rng.random() < habit.stale
+    return ChannelView(
+        name, text, number, unit, quantity.names[0], _age(rng, stale) if habit.ages else None,
+        stale, trend, limit, low, high,
+    )  # fmt: skip
+
+
+def state_channel(rng: random.Random, habit: Habit, place: str) -> ChannelView:
+    """A channel that reports words."""
+    names, values = rng.choice(STATES)
+    name = _join(rng, habit.style, place, rng.choice(names))
+    if rng.random() < habit.silent:
+        return ChannelView(name, None)
+    stale = rng.random() < habit.stale
+    text = rng.choice(values)
+    return ChannelView(name, text, age_s=_age(rng, stale) if habit.ages else None, stale=stale)
+
+
+def scene(rng: random.Random, split: Split, size: int) -> Picture:
+    """A picture of up to `size` channels with distinct names.
+
+    Places and quantities recur within a scene, so that names resemble each other and only the whole
+    name decides.
+    """
+    habit = _habit(rng)
+    places = [subject(rng, split) for _ in range(max(1, round(size * rng.uniform(0.3, 1.0))))]
+    quantities = rng.sample(
+        QUANTITIES, k=min(len(QUANTITIES), max(1, round(size * rng.uniform(0.2, 0.9))))
+    )
+    channels: dict[str, ChannelView] = {}
+    for _ in range(4 * size):
+        if len(channels) == size:
+            break
+        place = rng.choice(places)
+        if rng.random() < 0.15:
+            view = state_channel(rng, habit, place)
+        else:
+            view = channel(rng, habit, place, rng.choice(quantities))
+        channels.setdefault(view.name.casefold(), view)
+    return Picture(taken_at=1.7e9 + rng.randrange(10**8), channels=tuple(channels.values()))

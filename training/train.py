@@ -1,0 +1,207 @@
+"""The training loop: resumable, on CPU or GPU, with a progress line and a curve on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from edgespike.tokenizer import Tokenizer
+from training.dialogues import batch
+from training.model import SymbolicLight
+from training.recipe import Recipe
+from training.scenes import Split
+from training.text import train_tokenizer
+
+Log = Callable[[str], None]
+
+
+@dataclass
+class Run:
+    """A directory with the tokenizer, the state to resume from and the curve of a training run."""
+
+    directory: Path
+    recipe: Recipe
+    model: SymbolicLight
+    optimizer: torch.optim.Optimizer
+    tokenizer: Tokenizer
+    device: torch.device
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    @property
+    def state_file(self) -> Path:
+        return self.directory / "state.pt"
+
+    @property
+    def curve_file(self) -> Path:
+        return self.directory / "curve.jsonl"
+
+    def save(self) -> None:
+        """Replaces the state file as a whole, so that a stop at any moment leaves a good one."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+        }
+        partial = self.state_file.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.state_file)
+
+
+def open_run(directory: Path, recipe: Recipe, *, device: str = "cpu") -> Run:
+    """Starts a run in `directory`, or resumes the one that is there.
+
+    A resumed run keeps its recipe; only its plan (`steps`, `minutes`) follows the one given.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    vocabulary = directory / "tokenizer.model"
+    state: dict[str, Any] | None = None
+    if (directory / "state.pt").exists():
+        state = torch.load(directory / "state.pt", map_location=device, weights_only=True)
+        recipe = replace(Recipe(**state["recipe"]), steps=recipe.steps, minutes=recipe.minutes)
+    if not vocabulary.exists():
+        train_tokenizer(vocabulary, pieces=recipe.pieces, seed=recipe.seed)
+    torch.manual_seed(recipe.seed)
+    model = SymbolicLight(recipe.model()).to(device)
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if p.dim() != 2]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": recipe.decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    run = Run(
+        directory, recipe, model, optimizer, Tokenizer.from_file(vocabulary), torch.device(device)
+    )
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        run.step, run.elapsed_s = state["step"], state["elapsed_s"]
+    return run
+
+
+def _forward(run: Run, tokens: np.ndarray[Any, Any]) -> tuple[Tensor, list[Tensor]]:
+    inputs = torch.from_numpy(tokens).to(run.device)
+    with torch.autocast(run.device.type, torch.bfloat16):
+        logits, rates = run.model(inputs)
+    return logits.float(), rates
+
+
+def train_step(run: Run) -> tuple[float, float, list[float]]:
+    """One optimiser step; returns the weighted loss per token, gradient norm and firing rates."""
+    r = run.recipe
+    tokens, targets, weights = batch(r.seed, run.step, "train", run.tokenizer, r.batch, r.length)
+    for group in run.optimizer.param_groups:
+        group["lr"] = r.rate_at(run.step, run.elapsed_s)
+    logits, rates = _forward(run, tokens)
+    weight = torch.from_numpy(weights).to(run.device)
+    losses = cross_entropy(
+        logits.flatten(0, 1), torch.from_numpy(targets).to(run.device).flatten(), reduction="none"
+    )
+    loss = (losses * weight.flatten()).sum() / weight.sum()
+    run.optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    run.optimizer.step()
+    run.step += 1
+    return loss.item(), norm.item(), [float(rate) for rate in rates]
+
+
+@torch.no_grad()
+def measure(run: Run, split: Split, batches: int) -> dict[str, float]:
+    """Loss per answer token and the share of answers that greedy decoding would give word for word.
+
+    An answer comes out word for word exactly when each of its tokens, its end included, is the most
+    likely one after the right beginning: one pass over the dialogue tells.
+    """
+    run.model.eval()
+    right = total = 0
+    loss = count = 0.0
+    for index in range(batches):
+        tokens, targets, weights = batch(
+            run.recipe.seed, index, split, run.tokenizer, run.recipe.batch, run.recipe.length
+        )
+        logits, _ = _forward(run, tokens)
+        losses = cross_entropy(
+            logits.flatten(0, 1).cpu(), torch.from_numpy(targets).flatten(), reduction="none"
+        )
+        answer = weights > 1
+        loss += float((losses.numpy().reshape(weights.shape) * answer).sum())
+        count += float(answer.sum())
+        hit = logits.argmax(-1).cpu().numpy() == targets
+        for row in range(len(answer)):
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], answer[row].astype(int), [0]])))
+            for start, end in edges.reshape(-1, 2):
+                right += int(hit[row, start:end].all())
+                total += 1
+    run.model.train()
+    return {"loss": loss / count, "accuracy": right / total, "answers": total}
+
+
+def train(
+    run: Run, log: Log, *, save_every_s: float = 120.0, measure_every_s: float = 240.0
+) -> None:
+    """Trains until the plan is done; saves on the way, at the end and when interrupted."""
+    r = run.recipe
+    saved = measured = shown = time.monotonic()
+    smooth: float | None = None
+    try:
+        while r.progress(run.step, run.elapsed_s) < 1.0:
+            began = time.monotonic()
+            loss, norm, rates = train_step(run)
+            now = time.monotonic()
+            run.elapsed_s += now - began
+            smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+            if now - shown >= 15:
+                shown = now
+                speed = r.batch * r.length / (now - began)
+                log(
+                    f"step {run.step:6d}  {100 * r.progress(run.step, run.elapsed_s):5.1f} %  "
+                    f"loss {smooth:.4f}  grad {norm:.2f}  {speed:.0f} tokens/s  "
+                    f"firing {100 * rates[0]:.1f}/{100 * rates[-2]:.1f}/{100 * rates[-1]:.1f} %"
+                )
+            if now - measured >= measure_every_s:
+                measured = now
+                _record(run, smooth, rates, log)
+            if now - saved >= save_every_s:
+                saved = now
+                run.save()
+        _record(run, smooth or 0.0, [], log)
+    finally:
+        run.save()
+
+
+def _record(run: Run, loss: float, rates: list[float], log: Log) -> None:
+    """Adds a point to the curve."""
+    dev = measure(run, "dev", 6)
+    tokens = run.step * run.recipe.batch * run.recipe.length
+    point = {
+        "step": run.step,
+        "tokens": tokens,
+        "minutes": round(run.elapsed_s / 60, 2),
+        "train_loss": round(loss, 4),
+        "dev_answer_loss": round(dev["loss"], 4),
+        "dev_accuracy": round(dev["accuracy"], 4),
+        "firing": [round(rate, 4) for rate in rates],
+    }
+    with run.curve_file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(point) + "\n")
+    log(
+        f"dev: answers {100 * dev['accuracy']:.1f} % right, loss {dev['loss']:.4f}, "
+        f"{tokens:,} tokens"
+    )

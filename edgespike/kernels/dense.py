@@ -9,15 +9,17 @@ from edgespike.kernels.compiler import inlined
 from edgespike.kernels.simd import (
     float_tile_1x1,
     float_tile_2x4,
-    float_tile_4x1,
     int_tile_1x1,
     int_tile_2x4,
-    int_tile_4x1,
+    prefetch,
 )
 
 LIMIT = 32767  # activations enter integer products as int16
 # Rows that stay in the L1 cache while every block of four positions passes over them.
 ROW_BLOCK = 8
+# From this many positions on a block is computed on for long enough to fetch the next one meanwhile.
+_PREFETCH_FROM = 8
+_CACHE_LINE = 64
 _ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding and subtracting it rounds half to even
 
 
@@ -51,13 +53,10 @@ def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out,
             columns = 4 if p + 4 <= m else 1
             r = block
             while r < end:
-                rows = 2 if columns == 4 else 4
-                rows = rows if r + rows <= end else 1
+                rows = 2 if columns == 4 and r + 2 <= end else 1
                 at = offset + r * n
-                if columns == 4 and rows == 2:
+                if rows == 2:
                     int_tile_2x4(w, at, n, flat, p * stride, stride, n, cells)
-                elif columns == 1 and rows == 4:
-                    int_tile_4x1(w, at, n, flat, p * stride, stride, n, cells)
                 else:
                     for c in range(columns):
                         int_tile_1x1(w, at, n, flat, (p + c) * stride, stride, n, cells[c:])
@@ -67,6 +66,10 @@ def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out,
                         total = np.float32(cells[i * columns + c])
                         out[p + c, r + i] = total * q_scale[p + c] * row_scale
                 r += rows
+            if m >= _PREFETCH_FROM:
+                ahead = offset + end * n + p * (ROW_BLOCK * n // m)
+                for line in range(columns * (ROW_BLOCK * n // m) // _CACHE_LINE + 1):
+                    prefetch(w, ahead + line * _CACHE_LINE)
             p += columns
 
 
@@ -82,13 +85,10 @@ def _rows_float(weights, offset, first, last, n, x, m, out, cells):  # type: ign
             columns = 4 if p + 4 <= m else 1
             r = block
             while r < end:
-                rows = 2 if columns == 4 else 4
-                rows = rows if r + rows <= end else 1
+                rows = 2 if columns == 4 and r + 2 <= end else 1
                 at = offset + r * n
-                if columns == 4 and rows == 2:
+                if rows == 2:
                     float_tile_2x4(w, at, n, flat, p * stride, stride, n, cells)
-                elif columns == 1 and rows == 4:
-                    float_tile_4x1(w, at, n, flat, p * stride, stride, n, cells)
                 else:
                     for c in range(columns):
                         float_tile_1x1(w, at, n, flat, (p + c) * stride, stride, n, cells[c:])

@@ -212,7 +212,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False)
+    width = None if sys.stdout.isatty() else 120  # piped: names stay whole
+    console = Console(markup=False, highlight=False, width=width)
     facts = Table(title=container.path.name, show_header=False)
     for key, value in _summary(container):
         facts.add_row(key, value)

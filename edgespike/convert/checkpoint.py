@@ -80,7 +80,9 @@ class Checkpoint:
             strides=tuple(step * item for step in tensor.strides),
         )
         if tensor.dtype == "BF16":  # the upper half of a float32
-            values = (values.astype(np.uint32) << 16).view(np.float32)
+            values = values.astype(np.uint32)
+            values <<= 16
+            values = values.view(np.float32)
         with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused later
             return values.astype(np.float32, copy=False).reshape(shape)
 

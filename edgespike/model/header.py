@@ -83,13 +83,18 @@ def are_counts(value: object) -> bool:
 def open_input(path: Path) -> BinaryIO:
     """Open a regular file for reading, or raise MissingInputError saying why not."""
     try:
-        file = path.open("rb")
+        file = open(path, "rb", opener=_opener)  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise MissingInputError(f"{path}: can't be read: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise MissingInputError(f"{path}: is not a regular file")
     return file
+
+
+def _opener(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a FIFO would wait for somebody to write into it.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def strict_json(text: str | bytes, what: str) -> Any:

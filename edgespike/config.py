@@ -77,10 +77,13 @@ class Tls:
     """Encryption to the broker. `tls: {}` uses the system's certificates."""
 
     ca_file: Annotated[
-        Path | None, Setting("CA certificates (PEM); the system's when not given.")
+        Path | None,
+        Setting("CA certificates (PEM); the system's when not given.", example="ca.pem"),
     ] = None
-    cert_file: Annotated[Path | None, Setting("Client certificate (PEM).")] = None
-    key_file: Annotated[Path | None, Setting("Client key (PEM).")] = None
+    cert_file: Annotated[
+        Path | None, Setting("Client certificate (PEM).", example="client.pem")
+    ] = None
+    key_file: Annotated[Path | None, Setting("Client key (PEM).", example="client.key")] = None
     verify_hostname: Annotated[bool, Setting("Check that the certificate is the host's.")] = True
 
     def check(self) -> Iterator[tuple[str, str]]:
@@ -109,9 +112,7 @@ class Broker:
             example="{credential: mqtt_password}",
         ),
     ] = None
-    tls: Annotated[
-        Tls | None, Setting("Encryption; none when not given.", example="{ca_file: ca.pem}")
-    ] = None
+    tls: Annotated[Tls | None, Setting("Encryption; none when not given.")] = None
     keepalive_s: Annotated[
         int | None,
         Setting("Keep-alive; the board's when not given.", low=5, high=65535, example="30"),
@@ -209,11 +210,20 @@ class SensorSource:
     """Sensors of one firmware."""
 
     profile: Annotated[
-        SensorProfile, Setting("Name of a sensor profile (`edgespike profiles`), or one inline.")
+        SensorProfile,
+        Setting(
+            "Name of a sensor profile (`edgespike profiles`), or one inline.",
+            example="zigbee2mqtt",
+            named=True,
+        ),
     ]
     base: Annotated[
         str | None,
-        Setting("Base topic, where it isn't the firmware's default.", check=topic_problem),
+        Setting(
+            "Base topic, where it isn't the firmware's default.",
+            check=topic_problem,
+            example="zigbee2mqtt",
+        ),
     ] = None
     topics: Annotated[
         tuple[str, ...],
@@ -235,14 +245,14 @@ class SensorSource:
         Mapping[str, ValueFacts],
         Setting(
             "Facts about values by key, over the profile's.",
-            example="{temperature: {unit: °C, noise: 0.2}}",
+            example="temperature",
         ),
     ] = field(default_factory=dict)
     channels: Annotated[
         Mapping[str, ChannelSettings],
         Setting(
             "Settings by channel name; * and ? match. All that match apply, later ones win.",
-            example="{boiler temperature: {high: 80, hysteresis: 2}}",
+            example="boiler temperature",
         ),
     ] = field(default_factory=dict)
     diagnostics: Annotated[
@@ -337,6 +347,7 @@ class Config:
         Setting(
             "Name of a board profile (`edgespike profiles`), or one inline.",
             example="generic-one-core",
+            named=True,
         ),
     ] = field(default_factory=BoardProfile)
     profile_dirs: Annotated[
@@ -407,7 +418,9 @@ def load_config(path: Path | str, environ: Mapping[str, str] | None = None) -> C
     config = reader.read(Config, tree)
     if config is None:
         raise FileProblems(reader.problems)
-    sensors = config.sensors or tuple(SensorSource(library.sensor(n)) for n in DEFAULT_SENSORS)
+    sensors = config.sensors
+    if isinstance(tree, yamltree.Mapping) and "sensors" not in tree.entries:
+        sensors = tuple(SensorSource(library.sensor(name)) for name in DEFAULT_SENSORS)
     completed = (replace(s, profile=s.profile.completed(library.quantities)) for s in sensors)
     return replace(config, sensors=tuple(completed))
 

@@ -78,7 +78,8 @@ class Setting:
     """What a field's annotation can't say. `low` and `high` are inclusive.
 
     `check` gets each single value (of a list: each item) and returns what is wrong, or None.
-    `example` is a value, as YAML, for a field whose default shows nothing.
+    `example` is a value, as YAML, for a field whose default shows nothing; of a mapping, a key.
+    `named`: a name may stand for the value (see `Reader`).
     """
 
     doc: str
@@ -86,6 +87,7 @@ class Setting:
     high: float | None = None
     check: Callable[[Any], str | None] | None = None
     example: str | None = None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,8 @@ class Reader:
     """Reads a tree into declaring dataclasses and notes every problem instead of stopping.
 
     `environ` serves `${NAME}` and `{credential: name}`; relative paths start from `directory`.
-    `lookups` maps a dataclass to a function from names to instances, so that a value may name one
-    of them; the function raises LookupError whose argument is what to say, or FileProblems.
+    `lookups` maps a dataclass to a function from names to instances, for fields that are `named`;
+    the function raises LookupError whose argument is what to say, or FileProblems.
     """
 
     def __init__(
@@ -166,6 +168,8 @@ class Reader:
         return _Invalid()
 
     def _object(self, cls: type, node: Node, path: str) -> Any:
+        if isinstance(node, Scalar) and node.is_null:
+            node = Mapping({}, {}, node.line)
         if not isinstance(node, Mapping):
             raise self._fail(node, path, "must be a mapping (key: value)")
         fields = declared_fields(cls)
@@ -209,7 +213,7 @@ class Reader:
         if origin is MappingType:
             return self._mapping(get_args(kind)[1], setting, node, path)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            if kind in self.lookups and isinstance(node, Scalar):
+            if setting.named and isinstance(node, Scalar) and not node.is_null:
                 return self._named(kind, node, path)
             return self._object(kind, node, path)
         text = self._text(node, path)

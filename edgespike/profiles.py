@@ -53,25 +53,40 @@ class ValueFacts:
     ] = None
     quantity: Annotated[
         str | None,
-        Setting("What it measures, such as temperature or contact.", check=_text_problem),
+        Setting(
+            "What it measures, such as temperature or contact.",
+            check=_text_problem,
+            example="soil_moisture",
+        ),
     ] = None
-    unit: Annotated[str | None, Setting("Its unit, as people write it.", check=_text_problem)] = (
-        None
-    )
+    unit: Annotated[
+        str | None, Setting("Its unit, as people write it.", check=_text_problem, example="°C")
+    ] = None
     states: Annotated[
         Mapping[str, str] | None,
-        Setting("Words for the values of a state: what is sent, and what it is called here."),
+        Setting(
+            "Words for the values of a state: what is sent, and what it is called here.",
+            example="{1: running, 0: stopped}",
+        ),
     ] = None
-    min: Annotated[float | None, Setting("A smaller number is a fault, not a reading.")] = None
-    max: Annotated[float | None, Setting("A larger number is a fault, not a reading.")] = None
+    min: Annotated[
+        float | None, Setting("A smaller number is a fault, not a reading.", example="-40")
+    ] = None
+    max: Annotated[
+        float | None, Setting("A larger number is a fault, not a reading.", example="125")
+    ] = None
     noise: Annotated[
-        float | None, Setting("The largest change over an hour that means nothing.", low=0)
+        float | None,
+        Setting("The largest change over an hour that means nothing.", low=0, example="0.2"),
     ] = None
-    stale_after: Annotated[Seconds | None, Setting("Age from which it counts as stale.")] = None
+    stale_after: Annotated[
+        Seconds | None, Setting("Age from which it counts as stale.", example="15m")
+    ] = None
     diagnostic: Annotated[
-        bool | None, Setting("About the device, not about the place: hidden unless asked for.")
+        bool | None,
+        Setting("About the device, not about the place: hidden unless asked for.", example="true"),
     ] = None
-    ignore: Annotated[bool | None, Setting("Never a channel.")] = None
+    ignore: Annotated[bool | None, Setting("Never a channel.", example="true")] = None
 
     def over(self, base: ValueFacts | None) -> ValueFacts:
         """These facts, and those of `base` where these say nothing."""

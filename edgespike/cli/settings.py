@@ -1,9 +1,194 @@
-"""Subcommands: settings."""
+"""Subcommands about settings: `config check|show|init|schema|try` and `profiles`."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgespike.errors import ConfigError, DataError, UsageError
+
+_HEADING = (
+    "Every setting of edgespike. What is commented out is the default, or an example where there is "
+    "none. Check a file with: edgespike config check FILE"
+)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands of this module."""
+    config = subparsers.add_parser("config", help="check, show or write a configuration")
+    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    check = actions.add_parser("check", help="report every error of a file")
+    check.add_argument("file", type=Path)
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_check)
+
+    show = actions.add_parser("show", help="print all settings as they take effect")
+    show.add_argument("file", type=Path, nargs="?", help="the defaults when not given")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.set_defaults(run=_show)
+
+    init = actions.add_parser("init", help="print a configuration to start from")
+    init.add_argument("--example", metavar="NAME", help="full (default), minimal, home or plant")
+    init.add_argument("--output", type=Path, metavar="FILE", help="write there; never overwrites")
+    init.set_defaults(run=_init)
+
+    schema = actions.add_parser("schema", help="print the JSON Schema, for editors")
+    schema.set_defaults(run=_schema)
+
+    attempt = actions.add_parser("try", help="show what channels a sensor message would update")
+    attempt.add_argument("file", type=Path)
+    attempt.add_argument("topic")
+    attempt.add_argument("payload")
+    attempt.add_argument("--json", action="store_true", help="print JSON")
+    attempt.set_defaults(run=_try)
+
+    profiles = subparsers.add_parser("profiles", help="list firmware and board profiles")
+    profiles.add_argument("name", nargs="?", help="print the file of this profile")
+    profiles.add_argument("--dir", type=Path, action="append", default=[], help="own profiles")
+    profiles.add_argument("--json", action="store_true", help="print JSON")
+    profiles.set_defaults(run=_profiles)
+
+
+def full_example() -> str:
+    """The commented configuration of every setting."""
+    from edgespike.config import Config
+    from edgespike.describe import example
+
+    return example(Config, _HEADING)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from edgespike.config import load_config
+    from edgespike.sensing import Sensing
+    from edgespike.yamltree import FileProblems
+
+    try:
+        config = load_config(arguments.file)
+    except FileProblems as error:
+        if not arguments.json:
+            raise
+        problems = [
+            {"file": each.file, "line": each.line, "path": each.path, "message": each.message}
+            for each in error.problems
+        ]
+        _print_json({"ok": False, "problems": problems})
+        return ConfigError.exit_code
+    topics = Sensing(config).topics()
+    if arguments.json:
+        _print_json({"ok": True, "problems": [], "topics": topics})
+        return 0
+    print(f"{arguments.file}: fine")
+    print(f"prompts to     {config.topic('prompt')}")
+    print(f"broker         {config.broker.host}:{config.broker.resolved_port}")
+    print(f"model          {config.model.path}")
+    print(f"board          {config.board.name}, {config.threads} thread(s), {config.isa}")
+    print(f"subscribes to  {', '.join(topics) or 'nothing'}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from edgespike.config import Config, load_config
+    from edgespike.describe import listing
+
+    settings = listing(load_config(arguments.file) if arguments.file else Config())
+    if arguments.json:
+        _print_json(settings)
+    else:
+        import yaml
+
+        print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100), end="")
+    return 0
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    text = _example(arguments.example or "full")
+    if arguments.output is None:
+        print(text, end="")
+        return 0
+    try:
+        with arguments.output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{arguments.output} exists; remove it or choose another name") from None
+    except OSError as error:
+        raise UsageError(f"{arguments.output}: {error.strerror}") from None
+    print(f"{arguments.output}: written; next: edgespike config check {arguments.output}")
+    return 0
+
+
+def _example(name: str) -> str:
+    from edgespike.profiles import shipped_directory
+
+    if name == "full":
+        return full_example()
+    known = {path.stem: path for path in shipped_directory("config_examples").glob("*.yaml")}
+    if name not in known:
+        raise UsageError(f"no example {name!a}; there are {', '.join(sorted(known))}")
+    return known[name].read_text(encoding="utf-8")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from edgespike.config import Config
+    from edgespike.describe import json_schema
+
+    _print_json(json_schema(Config, "edgespike configuration"))
+    return 0
+
+
+def _try(arguments: argparse.Namespace) -> int:
+    from edgespike.config import load_config
+    from edgespike.sensing import Sensing
+
+    sensing = Sensing(load_config(arguments.file))
+    payload = arguments.payload.encode("utf-8", "surrogateescape")
+    events = sensing.ingest(arguments.topic, payload, 0.0)
+    channels = [view for view in sensing.picture(0.0).channels if view.text is not None]
+    problems = sensing.take_problems()
+    if arguments.json:
+        facts = ("name", "text", "number", "unit", "quantity", "limit")
+        seen = [{fact: getattr(view, fact) for fact in facts} for view in channels]
+        counts = sensing.counts()
+        _print_json({"events": events, "channels": seen, "counts": counts, "problems": problems})
+        return 0
+    for view in channels:
+        notes = [view.limit] if view.limit in ("low", "high") else []
+        print("  ".join([f"{view.name}: {view.text} {view.unit}".rstrip(), *notes]))
+    for problem in problems:
+        raise DataError(problem)
+    if not channels:
+        counts = {name: n for name, n in sensing.counts().items() if n and name != "messages"}
+        reasons = ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing in it"
+        print(f"updates no channel: {reasons}")
+    return 0
+
+
+def _profiles(arguments: argparse.Namespace) -> int:
+    from edgespike.profiles import ProfileLibrary
+
+    library = ProfileLibrary(arguments.dir)
+    if arguments.name:
+        for kind in ("sensors", "boards"):
+            if arguments.name in library.names(kind):
+                print(library.path(kind, arguments.name).read_text(encoding="utf-8"), end="")
+                return 0
+        known = ", ".join((*library.names("sensors"), *library.names("boards")))
+        raise UsageError(f"no profile {arguments.name!a}; there are {known}")
+    sensors = [(name, library.sensor(name).description) for name in library.names("sensors")]
+    boards = [(name, library.board(name).description) for name in library.names("boards")]
+    if arguments.json:
+        _print_json({"sensors": dict(sensors), "boards": dict(boards)})
+        return 0
+    for heading, rows in (("sensors", sensors), ("boards", boards)):
+        print(f"{heading}:")
+        for name, description in rows:
+            print(f"  {name:20} {description}")
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
+    print()

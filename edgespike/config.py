@@ -29,8 +29,15 @@ _HOUR = Seconds(3600.0)
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
+DEFAULT_BOARD = "generic-one-core"
+"""Profile of the board when `board` isn't given."""
+
 DEFAULT_SENSORS = ("zigbee2mqtt", "tasmota", "esphome", "shelly", "plain-number")
 """Profiles that are heard when `sensors` isn't given."""
+
+
+def _folded(channel: str) -> str:
+    return channel.replace("_", " ").casefold()
 
 
 def _host_problem(host: str) -> str | None:
@@ -260,10 +267,13 @@ class SensorSource:
     ] = False
 
     def settings_of(self, channel: str) -> ChannelSettings:
-        """The settings of a channel by its unrenamed name: every entry that matches, in order."""
-        result = ChannelSettings()
+        """The settings of a channel by its unrenamed name: every entry that matches, in order.
+
+        Case and the difference between `_` and a space don't matter.
+        """
+        result, wanted = ChannelSettings(), _folded(channel)
         for pattern, settings in self.channels.items():
-            if fnmatch.fnmatchcase(channel.casefold(), pattern.casefold()):
+            if fnmatch.fnmatchcase(wanted, _folded(pattern)):
                 result = settings.over(result)
         return result
 
@@ -346,7 +356,7 @@ class Config:
         BoardProfile,
         Setting(
             "Name of a board profile (`edgespike profiles`), or one inline.",
-            example="generic-one-core",
+            example=DEFAULT_BOARD,
             named=True,
         ),
     ] = field(default_factory=BoardProfile)
@@ -418,11 +428,14 @@ def load_config(path: Path | str, environ: Mapping[str, str] | None = None) -> C
     config = reader.read(Config, tree)
     if config is None:
         raise FileProblems(reader.problems)
-    sensors = config.sensors
-    if isinstance(tree, yamltree.Mapping) and "sensors" not in tree.entries:
+    given = tree.entries if isinstance(tree, yamltree.Mapping) else {}
+    board, sensors = config.board, config.sensors
+    if "board" not in given:
+        board = library.board(DEFAULT_BOARD)
+    if "sensors" not in given:
         sensors = tuple(SensorSource(library.sensor(name)) for name in DEFAULT_SENSORS)
     completed = (replace(s, profile=s.profile.completed(library.quantities)) for s in sensors)
-    return replace(config, sensors=tuple(completed))
+    return replace(config, board=board, sensors=tuple(completed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,9 @@ class ValueFacts:
     name: Annotated[
         str | None,
         Setting(
-            "Words for it in the channel's name; the key, when not given.", check=_text_problem
+            "Words for it in the channel's name; the key, when not given.",
+            check=_text_problem,
+            example="soil moisture",
         ),
     ] = None
     quantity: Annotated[

@@ -11,8 +11,8 @@ from typing import Any
 from edgespike.errors import ConfigError, DataError, UsageError
 
 _HEADING = (
-    "Every setting of edgespike. What is commented out is the default, or an example where there is "
-    "none. Check a file with: edgespike config check FILE"
+    "Every setting of edgespike. What is commented out is the default, or an example where there "
+    "is none. Check a file with: edgespike config check FILE"
 )
 
 

@@ -96,7 +96,8 @@ class Sensing:
         for source in config.sensors:
             for name, settings in source.channels.items():
                 if not any(c in "*?[" for c in name) and settings.show is not False:
-                    self._channels.expect(settings.rename or name, source.settings_of(name))
+                    plain = channel_name(name, "", "")
+                    self._channels.expect(settings.rename or plain, source.settings_of(name))
 
     def topics(self) -> tuple[str, ...]:
         """The filters to subscribe to, none covered by another."""

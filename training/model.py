@@ -6,12 +6,12 @@ give the official checkpoint names, so `state_dict()` is an official checkpoint.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from edgespike.model.config import ModelConfig
 
@@ -64,6 +64,17 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
 
 
+@dataclass(frozen=True)
+class Place:
+    """What depends on positions alone: RoPE's cos and sin [T, d/2], which keys are near [T, T], and
+    whether that is all keys before."""
+
+    cos: Tensor
+    sin: Tensor
+    near: Tensor
+    causal: bool
+
+
 class Attention(nn.Module):
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
@@ -101,21 +112,25 @@ class Mixer(nn.Module):
         weights = torch.where(distance >= 0, (1 - a)[:, None, None] * powers, 0.0)
         return torch.einsum("hij,bhjd->bhid", weights.to(t.dtype), t)
 
-    def forward(self, x: Tensor, s: Tensor, cos: Tensor, sin: Tensor, near: Tensor) -> Tensor:
+    def attention(self, x: Tensor, fired: Tensor, place: Place) -> Tensor:
+        """Attention [B, H, T, d] to the keys that fired; zeros at positions that didn't."""
+        a = self.sparse_attn
+        weight = torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])
+        q, k, v = (self._heads(p) for p in linear(x, weight).chunk(3, dim=-1))
+        q, k = (_rotate(p, place.cos, place.sin).to(v.dtype) for p in (q, k))
+        if place.causal and bool(fired.all()):  # the usual case, and the fast one
+            return scaled_dot_product_attention(q, k, v, is_causal=True)
+        # A position that fired sees itself; one that didn't is given itself and zeroed after.
+        itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        mask = (place.near & fired[:, None, None, :]) | itself
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return attended * fired[:, None, :, None]
+
+    def forward(self, x: Tensor, s: Tensor, place: Place) -> Tensor:
         mixed = self.memory(self._heads(self.tcam_proj(s)))
         if self.c.attention:
-            fired = s.detach().any(dim=-1)
-            q, k, v = (
-                self._heads(p(x))
-                for p in (self.sparse_attn.q_proj, self.sparse_attn.k_proj, self.sparse_attn.v_proj)
-            )
-            q, k = _rotate(q, cos, sin).to(v.dtype), _rotate(k, cos, sin).to(v.dtype)
-            # A position that fired sees itself; one that didn't is given itself and zeroed after.
-            itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-            mask = (near & fired[:, None, None, :]) | itself
-            attended = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            attended = attended * fired[:, None, :, None]
             g = torch.sigmoid(self.attn_gate)
+            attended = self.attention(x, s.detach().any(dim=-1), place)
             mixed = g * attended + (1 - g) * mixed
         y = self.out_proj(mixed.transpose(1, 2).reshape(x.shape))
         normed: Tensor = self.norm(x + y)
@@ -189,28 +204,25 @@ class SymbolicLight(nn.Module):
                 gain = 0.3 if "output_head" in name else 1.0
                 nn.init.normal_(p, std=gain * p.shape[1] ** -0.5)
 
-    def _near(self, length: int, device: torch.device) -> Tensor:
-        """Which keys [T, T] a query may see by position alone."""
+    def place(self, length: int, device: torch.device) -> Place:
+        c = self.c
         at = torch.arange(length, device=device)
+        pair = torch.arange(c.head_dim // 2, device=device)
+        angle = at[:, None] * c.rope_theta ** (-2 * pair / c.head_dim)
         distance = at[:, None] - at[None, :]
-        return (distance >= 0) & ((distance <= self.c.window) | (at[None, :] < self.c.anchors))
+        near = (distance >= 0) & ((distance <= c.window) | (at[None, :] < c.anchors))
+        return Place(angle.cos(), angle.sin(), near, causal=length <= c.window + 1)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits [B, T, V] of tokens [B, T], and the firing rate of every spike-fed matrix."""
         c = self.c
-        length = tokens.shape[1]
-        position = torch.arange(length, device=tokens.device, dtype=torch.float32)
-        pair = torch.arange(c.head_dim // 2, device=tokens.device, dtype=torch.float32)
-        angle = position[:, None] * c.rope_theta ** (-2 * pair / c.head_dim)
-        cos, sin = angle.cos(), angle.sin()
-        near = self._near(length, tokens.device)
-
+        place = self.place(tokens.shape[1], tokens.device)
         x = self.spike_encoder.norm(self.spike_encoder.frontend.text_embedding(tokens))
         s: Tensor = _Membrane.apply(x, c.leak, c.threshold)
         rates: list[Tensor] = []
         for block in self.blocks:
             rates.append(s.detach().mean())
-            x = block.tcam(x, s, cos, sin, near)
+            x = block.tcam(x, s, place)
             x, u = block.ffn(x)
             rates.append(u.detach().mean())
             s = _Spike.apply(x, c.threshold)

@@ -74,7 +74,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _load(arguments: argparse.Namespace) -> Model:
     from edgespike.engine.model import load
-    from edgespike.profiles import bundled_model
+    from edgespike.model.bundled import bundled_model
 
     path = Path(arguments.model) if arguments.model else bundled_model()
     return load(path, threads=arguments.threads, isa=arguments.isa)

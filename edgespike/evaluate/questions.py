@@ -65,6 +65,8 @@ def _scene(line: bytes, where: str) -> Iterator[Question]:
     taken_at = _entry(facts, "taken_at", (int, float), where)
     channels = _entry(facts, "channels", (list,), where)
     questions = _entry(facts, "questions", (list,), where)
+    if not math.isfinite(taken_at):
+        raise DataError(f"{where}: taken_at must be a finite number of seconds")
     picture = Picture(
         taken_at=float(taken_at),
         channels=tuple(_channel(c, f"{where}: channel {i}") for i, c in enumerate(channels)),

@@ -1,0 +1,158 @@
+"""The PyTorch model is the engine's; a run can be stopped, resumed, exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install edgespike[train]")
+
+import edgespike  # noqa: E402
+from edgespike.convert import convert  # noqa: E402
+from edgespike.model.config import ModelConfig  # noqa: E402
+from training.export import export  # noqa: E402
+from training.model import SymbolicLight, from_official, official_config  # noqa: E402
+from training.recipe import Recipe  # noqa: E402
+from training.text import train_tokenizer  # noqa: E402
+from training.train import Run, measure, open_run, train, train_step  # noqa: E402
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+CASES = sorted(path.parent.name for path in GOLDEN.glob("*/checkpoint.pt"))
+RECOMPUTED = ("v_mem", "_cached_mask", "inv_freq")
+TINY = Recipe(width=32, layers=2, heads=2, hidden=64, pieces=600, batch=2, length=160, steps=6)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("vocabulary") / "tokenizer.model"
+    train_tokenizer(path, pieces=TINY.pieces, lines=5000)
+    return path
+
+
+@pytest.fixture
+def new_run(tmp_path: Path, vocabulary: Path) -> Callable[..., Run]:
+    """Opens the run of that name, with a tokenizer that is ready."""
+
+    def opened(name: str = "run", **changes: object) -> Run:
+        (tmp_path / name).mkdir(exist_ok=True)
+        shutil.copy(vocabulary, tmp_path / name)
+        return open_run(tmp_path / name, replace(TINY, **changes))
+
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def load(case: str) -> tuple[SymbolicLight, dict[str, np.ndarray]]:
+    checkpoint = torch.load(GOLDEN / case / "checkpoint.pt", weights_only=True)
+    model = SymbolicLight(from_official(checkpoint["config"]))
+    weights = {k: v for k, v in checkpoint["model"].items() if not any(r in k for r in RECOMPUTED)}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert set(missing) <= {"output_head.prior_weight"}
+    assert not unexpected
+    return model, np.load(GOLDEN / case / "expected.npz")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_computes_the_golden_logits(case: str) -> None:
+    model, expected = load(case)
+    with torch.no_grad():
+        logits, _ = model(torch.from_numpy(expected["tokens"].astype(np.int64))[None])
+    np.testing.assert_allclose(logits[0].numpy(), expected["full_logits"], atol=1e-4, rtol=0)
+
+
+def test_a_golden_checkpoint_can_be_fine_tuned() -> None:
+    model, expected = load("small-08b")
+    tokens = torch.from_numpy(expected["tokens"].astype(np.int64))[None]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        logits, _ = model(tokens)
+        loss = torch.nn.functional.cross_entropy(logits[0, :-1], tokens[0, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    """The surrogates carry it through both kinds of spikes, down to the embedding."""
+    model, expected = load("small-08b")
+    model(torch.from_numpy(expected["tokens"].astype(np.int64))[None])[0].square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_configuration_survives_the_official_form() -> None:
+    config = ModelConfig(vocab_size=99, n_heads=3, embed_dim=48, head_dim=16, window=7, leak=0.9)
+    assert from_official(official_config(config)) == config
+
+
+def test_training_lowers_the_loss_and_writes_a_curve(new_run: Callable[..., Run]) -> None:
+    run = new_run(steps=25, warmup=5)
+    before = measure(run, "dev", 1)
+    lines: list[str] = []
+    train(run, lines.append)
+    after = measure(run, "dev", 1)
+    assert after["loss"] < 0.97 * before["loss"]
+    point = json.loads((run.directory / "curve.jsonl").read_text().splitlines()[-1])
+    assert point["step"] == 25
+    assert point["tokens"] == 25 * TINY.batch * TINY.length
+    assert "dev" in lines[-1]
+
+
+def test_a_resumed_run_ends_as_one_that_never_stopped(new_run: Callable[..., Run]) -> None:
+    whole = new_run("whole")
+    for _ in range(6):
+        train_step(whole)
+    first = new_run("parts")
+    for _ in range(3):
+        train_step(first)
+    first.save()
+    second = new_run("parts")
+    assert second.step == 3
+    for _ in range(3):
+        train_step(second)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_the_rate_warms_up_and_falls_to_a_twentieth() -> None:
+    recipe = Recipe(steps=1000, warmup=100, rate=1.0)
+    rates = [recipe.rate_at(step, 0.0) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) > 0.9
+    assert rates[1000] == pytest.approx(0.05)
+    by_time = Recipe(minutes=10)
+    assert by_time.progress(10**6, 300.0) == pytest.approx(0.5)
+
+
+def test_an_exported_run_is_the_same_model_in_the_engine(
+    new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = new_run(steps=3)
+    train(run, lambda line: None)
+    export(tmp_path / "run", tmp_path / "made.safetensors")
+    convert(tmp_path / "run" / "checkpoint.pt", tmp_path / "exact.safetensors", precision="fp32")
+    model = edgespike.load(tmp_path / "made.safetensors")
+    exact = edgespike.load(tmp_path / "exact.safetensors")
+    tokens = [1, 14, 50, 300, 77, 599, 20, 20, 41]
+    with torch.no_grad():
+        logits, _ = run.model(torch.tensor([tokens]))
+    said = exact.session().advance(tokens, all_logits=True)
+    np.testing.assert_allclose(said, logits[0].numpy(), atol=1e-4, rtol=0)
+    assert model.tokenizer.size == TINY.pieces
+    record = json.loads((tmp_path / "made.json").read_text())
+    assert record["recipe"]["seed"] == TINY.seed
+    assert record["curve"][-1]["step"] == record["steps"] == 3

@@ -25,10 +25,10 @@ PRIOR_WEIGHT = "output_head.prior_weight"
 _MAX_NUMBER = 1e12
 _LIMITS = {
     "vocab_size": (1, 1 << 24),
-    "embed_dim": (2, 1 << 16),
+    "embed_dim": (1, 1 << 16),
     "n_layers": (1, 1024),
     "n_heads": (1, 1 << 15),
-    "head_dim": (2, 1 << 16),
+    "head_dim": (1, 1 << 16),
     "intermediate_dim": (1, 1 << 20),
     "window": (0, 1 << 20),
     "anchors": (0, 1 << 16),

@@ -2,8 +2,8 @@
 
 Control pieces such as `<|user|>` steer the model, so text from outside must never become one.
 SentencePiece turns these strings into control ids wherever they occur, even after Unicode
-normalisation (a full-width `＜` included). Outside text is therefore encoded by a second processor in
-whose vocabulary those pieces have the type CONTROL, which SentencePiece never matches in text.
+normalisation (a full-width `＜` included). Outside text is therefore encoded by a second processor
+in whose vocabulary those pieces have the type CONTROL, which never matches text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import sentencepiece
 
 from edgespike.errors import DataError, MissingInputError
 
-# Field numbers and types of sentencepiece_model.proto: ModelProto.pieces and SentencePiece.{piece,type}.
+# Field numbers and types of sentencepiece_model.proto: ModelProto.pieces and
+# SentencePiece.{piece,type}.
 _PIECES, _PIECE, _TYPE = 1, 1, 3
 _CONTROL = 3
 
@@ -25,6 +26,8 @@ class Tokenizer:
 
     def __init__(self, data: bytes) -> None:
         """Raise DataError if `data` is not a SentencePiece model."""
+        if not data:
+            raise DataError("the tokenizer is empty: it is not a SentencePiece model")
         try:
             self._trusted = sentencepiece.SentencePieceProcessor(model_proto=data)
             self._outside = sentencepiece.SentencePieceProcessor(model_proto=_disarm(data))
@@ -123,7 +126,7 @@ class StreamDecoder:
 
 
 def _open_bytes(data: bytes) -> int:
-    """How many bytes at the end of `data` begin a UTF-8 character that is not complete (RFC 3629)."""
+    """How many bytes at the end of `data` begin a UTF-8 character (RFC 3629) that is open."""
     for back in range(1, min(4, len(data) + 1)):
         byte = data[-back]
         if byte & 0xC0 == 0x80:
@@ -171,7 +174,7 @@ def _retype(piece: bytes) -> bytes:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Fields of a protobuf message: number, start, start of the content, end (protobuf encoding)."""
+    """Fields of a serialised protobuf message: number, start, start of the content, end."""
     at = 0
     while at < len(data):
         start = at

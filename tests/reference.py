@@ -1,16 +1,18 @@
 """The slow, obvious model: SymbolicLight V1 in NumPy, one position at a time.
 
-Every kernel of the engine is compared with this file. It follows the model's definition step by step
-(arXiv 2605.21333, section 3) and knows nothing of layouts, chunks or threads.
+Every kernel of the engine is compared with this file. It follows the model's definition step by
+step (arXiv 2605.21333, section 3) and knows nothing of layouts, chunks or threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from math import erf
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgespike.model.config import ModelConfig
 
 F32 = NDArray[np.float32]
 Project = Callable[[str, F32], F32]
@@ -29,8 +31,6 @@ def sigmoid(x: NDArray[np.floating]) -> F32:
 
 def gelu(x: F32) -> F32:
     """Exact GELU, x * Phi(x)."""
-    from math import erf
-
     return np.array([0.5 * v * (1.0 + erf(v / 2**0.5)) for v in x.tolist()], np.float32)
 
 
@@ -43,99 +43,92 @@ def rotate(x: F32, position: int, theta: float) -> F32:
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=1)
 
 
-@dataclass
 class ReferenceModel:
-    """The model over a state dict of float32 arrays.
+    """The model over a state dict of float32 arrays, with official names and [out, in] matrices.
 
-    `project(name, x)` is the dense product W x of the named weight; the default is exact float32, an
-    integer twin passes its own.
+    `project(name, x)` is the dense product W x of the named weight; the default is plain float32,
+    an integer twin passes its own.
     """
 
-    config: Mapping[str, object]
-    weights: Mapping[str, F32]
-    project: Project | None = None
-    position: int = 0
-    membrane: F32 = field(init=False)
-    memory: list[F32] = field(init=False)
-    cache: list[list[tuple[int, F32, F32]]] = field(init=False)
-    spikes: list[list[NDArray[np.bool_]]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        c = self.config
-        layers, heads, dim = int(c["n_layers"]), int(c["n_heads"]), int(c["head_dim"])  # type: ignore[call-overload]
-        self.membrane = np.zeros(heads * dim, np.float32)
-        self.memory = [np.zeros((heads, dim), np.float32) for _ in range(layers)]
-        self.cache = [[] for _ in range(layers)]
-        self.spikes = [[] for _ in range(layers + 1)]
-
-    def dense(self, name: str, x: F32) -> F32:
-        if self.project is not None:
-            return self.project(name, x)
-        return self.weights[name] @ x
+    def __init__(
+        self, config: ModelConfig, weights: Mapping[str, F32], project: Project | None = None
+    ) -> None:
+        self.config = config
+        self.weights = weights
+        self.project = project or (lambda name, x: weights[name] @ x)
+        self.position = 0
+        self.membrane = np.zeros(config.embed_dim, np.float32)
+        self.memory = [
+            np.zeros((config.n_heads, config.head_dim), np.float32) for _ in range(config.n_layers)
+        ]
+        self.cache: list[list[tuple[int, F32, F32]]] = [[] for _ in range(config.n_layers)]
+        self.spikes: list[list[NDArray[np.bool_]]] = [[] for _ in range(config.n_layers + 1)]
 
     def step(self, token: int) -> F32:
         """Advance by one token; returns logits [V]."""
-        c, w = self.config, self.weights
-        heads, dim = int(c["n_heads"]), int(c["head_dim"])  # type: ignore[call-overload]
-        threshold, leak = float(c["spike_threshold"]), float(c["leak_factor"])  # type: ignore[arg-type]
-        window, anchors = int(c["sparse_attn_window"]), int(c["n_global_anchors"])  # type: ignore[call-overload]
-        theta = float(c["rope_theta"])  # type: ignore[arg-type]
-
+        config, w = self.config, self.weights
         x = layer_norm(
             w["spike_encoder.frontend.text_embedding.weight"][token],
             w["spike_encoder.norm.weight"],
             w["spike_encoder.norm.bias"],
         )
-        self.membrane = np.clip(np.float32(leak) * self.membrane + x, -3, 3).astype(np.float32)
-        s = self.membrane >= threshold
-        self.membrane[s] = 0
+        v = np.clip(np.float32(config.leak) * self.membrane + x, -3, 3).astype(np.float32)
+        s = v >= config.threshold
+        self.membrane = np.where(s, np.float32(0), v)
         self.spikes[0].append(s)
-
-        for i in range(int(c["n_layers"])):  # type: ignore[call-overload]
-            b = f"blocks.{i}."
-            fired = bool(s.any())
-            t = (w[b + "tcam.tcam_proj.weight"] @ s.astype(np.float32)).reshape(heads, dim)
-            a = sigmoid(w[b + "tcam.decay_raw"])[:, None]
-            self.memory[i] = a * self.memory[i] + (1 - a) * t
-            mixed = self.memory[i]
-            if c["enable_sparse_attn"]:
-                q, k, v = (
-                    self.dense(f"{b}tcam.sparse_attn.{n}_proj.weight", x).reshape(heads, dim)
-                    for n in "qkv"
-                )
-                q, k = rotate(q, self.position, theta), rotate(k, self.position, theta)
-                attended = np.zeros((heads, dim), np.float32)
-                if fired:
-                    self.cache[i].append((self.position, k, v))
-                    seen = [
-                        e for e in self.cache[i] if self.position - e[0] <= window or e[0] < anchors
-                    ]
-                    keys, values = np.stack([e[1] for e in seen]), np.stack([e[2] for e in seen])
-                    scores = np.einsum("hd,nhd->hn", q, keys).astype(np.float64) / np.sqrt(dim)
-                    p = np.exp(scores - scores.max(1, keepdims=True))
-                    p /= p.sum(1, keepdims=True)
-                    attended = np.einsum("hn,nhd->hd", p, values).astype(np.float32)
-                g = sigmoid(w[b + "tcam.attn_gate"])
-                mixed = g * attended + (1 - g) * mixed
-            y = self.dense(b + "tcam.out_proj.weight", mixed.reshape(-1))
-            x = layer_norm(x + y, w[b + "tcam.norm.weight"], w[b + "tcam.norm.bias"])
-            u = self.dense(b + "ffn.up.weight", x) >= threshold
-            y = w[b + "ffn.down.weight"] @ u.astype(np.float32)
-            x = layer_norm(x + y, w[b + "ffn.norm.weight"], w[b + "ffn.norm.bias"])
-            s = x >= threshold
+        for i in range(config.n_layers):
+            block = f"blocks.{i}."
+            y = self.project(block + "tcam.out_proj.weight", self._mixed(i, x, s).reshape(-1))
+            x = layer_norm(x + y, w[block + "tcam.norm.weight"], w[block + "tcam.norm.bias"])
+            u = self.project(block + "ffn.up.weight", x) >= config.threshold
+            y = w[block + "ffn.down.weight"] @ u.astype(np.float32)
+            x = layer_norm(x + y, w[block + "ffn.norm.weight"], w[block + "ffn.norm.bias"])
+            s = x >= config.threshold
             self.spikes[i + 1].append(s)
-
         self.position += 1
-        prior_weight = np.float32(w.get("output_head.prior_weight", np.float32(0.1)))
-        if c["enable_dynamic_prior"]:
-            prior = self.dense(
-                "output_head.prior_net.2.weight",
-                gelu(self.dense("output_head.prior_net.0.weight", x)),
-            )
+        return self._logits(x)
+
+    def _mixed(self, i: int, x: F32, s: NDArray[np.bool_]) -> F32:
+        """Steps 2.1 to 2.4: decay memory and attention, mixed by the gate. [H, d]"""
+        config, w = self.config, self.weights
+        heads = (config.n_heads, config.head_dim)
+        tcam = f"blocks.{i}.tcam."
+        t = (w[tcam + "tcam_proj.weight"] @ s.astype(np.float32)).reshape(heads)
+        a = sigmoid(w[tcam + "decay_raw"])[:, None]
+        self.memory[i] = a * self.memory[i] + (1 - a) * t
+        if not config.attention:
+            return self.memory[i]
+        q, k, v = (
+            self.project(f"{tcam}sparse_attn.{n}_proj.weight", x).reshape(heads) for n in "qkv"
+        )
+        q, k = (rotate(z, self.position, config.rope_theta) for z in (q, k))
+        attended = np.zeros(heads, np.float32)
+        if s.any():
+            self.cache[i].append((self.position, k, v))
+            seen = [
+                entry
+                for entry in self.cache[i]
+                if self.position - entry[0] <= config.window or entry[0] < config.anchors
+            ]
+            keys = np.stack([entry[1] for entry in seen])
+            values = np.stack([entry[2] for entry in seen])
+            scores = np.einsum("hd,nhd->hn", q, keys).astype(np.float64) / config.head_dim**0.5
+            p = np.exp(scores - scores.max(1, keepdims=True))
+            p /= p.sum(1, keepdims=True)
+            attended = np.einsum("hn,nhd->hd", p, values).astype(np.float32)
+        g = sigmoid(w[tcam + "attn_gate"])
+        return g * attended + (1 - g) * self.memory[i]
+
+    def _logits(self, x: F32) -> F32:
+        w = self.weights
+        if self.config.dynamic_prior:
+            hidden = gelu(self.project("output_head.prior_net.0.weight", x))
+            prior = self.project("output_head.prior_net.2.weight", hidden)
         else:
             prior = w["output_head.log_prior"]
-        return (self.dense("output_head.output_proj.weight", x) + prior_weight * prior).astype(np.float32)
+        logits = self.project("output_head.output_proj.weight", x)
+        return (logits + w["output_head.prior_weight"][0] * prior).astype(np.float32)
 
     def run(self, tokens: Sequence[int]) -> F32:
         """Logits [len(tokens), V]."""
-        return np.stack([self.step(int(t)) for t in tokens])
+        return np.stack([self.step(int(token)) for token in tokens])

@@ -120,8 +120,8 @@ def weight_bytes_per_token(session: Session) -> int:
     """Bytes of weights that one decoded token of `session` read on average.
 
     Dense-fed matrices whole, spike-fed ones in proportion to the firing of their inputs, one row of
-    the embedding. `fp32-rowmajor` fetches single elements of its spike-fed matrices, so that nearly all
-    of their cache lines are read: it counts them whole.
+    the embedding. `fp32-rowmajor` fetches single elements of its spike-fed matrices, so that nearly
+    all of their cache lines are read: it counts them whole.
     """
     container, rates = session.model.container, session.spike_rates
     config = session.model.config

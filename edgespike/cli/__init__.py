@@ -1,6 +1,7 @@
 """The `edgespike` command: one parser, its subcommands in the modules beside this file.
 
-Modules import what a subcommand needs inside the function that runs it, so that `--help` is instant.
+Modules import what a subcommand needs inside the function that runs it, so that `--help` is
+instant.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "warmup",
         help="compile the kernels now, so that the daemon starts at once",
         description="Compile the kernels into the cache (the folder that NUMBA_CACHE_DIR or\n"
-        "CACHE_DIRECTORY names, else ~/.cache/edgespike). Later starts load them in under a second.",
+        "CACHE_DIRECTORY names, else ~/.cache/edgespike). Later starts load them in a second.",
         epilog="example:\n  edgespike warmup --isa avx2",
         formatter_class=formatter,
     )

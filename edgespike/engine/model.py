@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,13 +23,13 @@ from edgespike.model.tensors import PRIOR_WEIGHT, TOKENIZER
 from edgespike.model.weights import map_weights, model_shape
 from edgespike.tokenizer import Tokenizer
 
-# Positions in one call of the kernel: enough that reading a weight costs less than using it, few enough
-# that a prefill can be interrupted several times a second at the 0.8B shape.
+# Positions in one call of the kernel: enough that reading a weight costs less than using it, few
+# enough that a prefill can be interrupted several times a second at the 0.8B shape.
 STEP_POSITIONS = 32
 
 
 class Model:
-    """A container that is ready to run. Sessions of one model take turns: it has one set of threads."""
+    """A container that is ready to run; its sessions take turns with its one set of threads."""
 
     def __init__(self, container: Container, *, threads: int = 1, isa: str = "native") -> None:
         """Raises UnavailableError when this CPU lacks the instructions of `isa`."""
@@ -85,8 +86,9 @@ class Model:
     ) -> None:
         """Advance by at most `step_positions` positions.
 
-        `state` holds one or more sessions, `owners[p]` says which one position p belongs to (default:
-        the first). `logit_rows[p]` is the row of `logits` [rows, V] for position p, or -1.
+        `state` holds one or more sessions, `owners[p]` says which one position p belongs to
+        (default: the first). `logit_rows[p]` is the row of `logits` [rows, V] for position p, or
+        -1.
         """
         step = Step(
             tokens=tokens,
@@ -121,9 +123,9 @@ class Model:
         """Continue `prompt`, piece by piece.
 
         A string is encoded as outside text, with BOS in a new session; ids are taken as they are.
-        `session` continues a dialogue (default: a new one). `interrupt` is asked between chunks of the
-        prefill and between tokens; what it returns, unless None, ends the answer and becomes its
-        `finish_reason`. Raises UsageError for arguments out of range.
+        `session` continues a dialogue (default: a new one). `interrupt` is asked between chunks of
+        the prefill and between tokens; what it returns, unless None, ends the answer and becomes
+        its `finish_reason`. Raises UsageError for arguments out of range.
         """
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
         active = session if session is not None else self.session()

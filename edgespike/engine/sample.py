@@ -12,7 +12,7 @@ from edgespike.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose. Temperature 0 takes the most likely token; `seed` makes the rest repeatable."""
+    """How to choose. Temperature 0 takes the most likely; `seed` makes the rest repeatable."""
 
     temperature: float = 0.0
     top_p: float = 1.0

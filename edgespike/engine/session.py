@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ class Session:
     def spike_rates(self) -> dict[str, Any]:
         """Share of neurons that fired since the start.
 
-        {"encoder": float, "layers": [float, ...], "feed_forward": [float, ...]}: spikes that leave the
+        {"encoder": float, "layers": [float], "feed_forward": [float]}: spikes that leave the
         encoder and each layer, and those inside each layer's feed-forward network.
         """
         config = self.model.config
@@ -92,22 +92,20 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """A copy of the state, to come back to."""
-        state = State(*(array.copy() for array in self._state))
+        state = State._make(array.copy() for array in self._state)
         return Snapshot(self.model.fingerprint, self._position, state)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to `snapshot`. Raises UsageError if it belongs to another model."""
         if snapshot.fingerprint != self.model.fingerprint:
             raise UsageError("the snapshot belongs to another model")
-        for target, source in zip(self._state, snapshot.state, strict=True):
-            np.copyto(target, source)
+        _copy_state(snapshot.state, self._state)
         self._position = snapshot.position
 
     def fork(self) -> Session:
         """Another session that continues from here on its own."""
         other = Session(self.model)
-        for target, source in zip(other._state, self._state, strict=True):
-            np.copyto(target, source)
+        _copy_state(self._state, other._state)
         other._position = self._position
         return other
 
@@ -128,3 +126,9 @@ class Session:
         if snapshot.fingerprint != self.model.fingerprint:
             raise DataError(f"{path}: the session belongs to another model")
         self.restore(snapshot)
+
+
+def _copy_state(source: State, target: State) -> None:
+    arrays: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(source, target, strict=True)
+    for here, there in arrays:
+        np.copyto(there, here)

@@ -27,7 +27,8 @@ _SMALLEST = ModelConfig(
 
 
 def warm_up(isa: str) -> tuple[Path, float]:
-    """Compile the kernels for `isa`, or load them; returns the cache folder and the seconds it took.
+    """Compile the kernels for `isa`, or load them; returns the cache folder and the seconds it
+    took.
 
     One compiled step serves every shape and precision, so a step of the smallest model, all zeros,
     fills the cache. Raises UnavailableError when this CPU lacks the instructions.

@@ -1,4 +1,4 @@
-"""The threads that share a step: the caller and, for more than one, helpers that sleep in between."""
+"""The threads that share a step: the caller, and helpers that sleep in between."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The compiled code. `compiler` chooses the instruction set and must run before any module beside it."""
+"""The compiled code. `compiler.configure` must run before any module beside it is imported."""

@@ -1,8 +1,8 @@
 """Attention over the slots of a session: the anchors, then a ring of the last window + 1 positions.
 
-Keys are stored with the slots last, values with the slots first, so that scores and the weighted sum
-are both passes over contiguous memory without a horizontal sum. A slot whose position did not fire
-keeps whatever it held before and weighs nothing.
+Keys are stored with the slots last, values with the slots first, so that scores and the weighted
+sum are both passes over contiguous memory without a horizontal sum. A slot whose position did not
+fire keeps whatever it held before and weighs nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MASKED = np.float32(-1e30)  # added to the score of a slot whose position did no
 
 
 @inlined
-def exp32(x):  # type: ignore[no-untyped-def]
+def exp32(x):
     """exp(x) in float32 for x <= 0, relative error below 2e-7; 0 below -87.
 
-    Written out because libm's is a call per element and differs between builds of libm. Range reduction
-    by ln 2 in two parts, then the Taylor polynomial of degree 7 on [-ln2/2, ln2/2].
+    Written out because libm's is a call per element and differs between builds of libm. Range
+    reduction by ln 2 in two parts, then the Taylor polynomial of degree 7 on [-ln2/2, ln2/2].
     """
     kept = max(x, _LOWEST)
     power = np.int32(kept * _LOG2_E - np.float32(0.5))
@@ -45,7 +45,7 @@ def exp32(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def rotary(inverse_frequency, position, cosine, sine):  # type: ignore[no-untyped-def]
+def rotary(inverse_frequency, position, cosine, sine):
     """cos and sin of position * theta**(-2j/d), computed in float64, for j < d // 2."""
     for j in range(inverse_frequency.size):
         angle = position * inverse_frequency[j]
@@ -54,7 +54,7 @@ def rotary(inverse_frequency, position, cosine, sine):  # type: ignore[no-untype
 
 
 @inlined
-def rotate(vector, half, cosine, sine):  # type: ignore[no-untyped-def]
+def rotate(vector, half, cosine, sine):
     """RoPE in place on one head [d]: pair j is (element j, element j + d/2)."""
     for j in range(half):
         low, high = vector[j], vector[j + half]
@@ -63,7 +63,7 @@ def rotate(vector, half, cosine, sine):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def slot_of(position, window, anchors):  # type: ignore[no-untyped-def]
+def slot_of(position, window, anchors):
     """Where a position is kept: anchors never move, the others share a ring."""
     if position < anchors:
         return position
@@ -71,7 +71,7 @@ def slot_of(position, window, anchors):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def attend(q, keys, values, mask, used, dim, scores, ones, cell):  # type: ignore[no-untyped-def]
+def attend(q, keys, values, mask, used, dim, scores, ones, cell):
     """q[:dim] = softmax(q K / sqrt(dim)) V over the unmasked slots among the first `used`.
 
     keys float32 [dim, RP], values float32 [RP, dim], mask float32 [RP], 0 or MASKED;

@@ -8,7 +8,7 @@ from edgespike.kernels.compiler import kernel
 
 
 @kernel
-def read_all(data):  # type: ignore[no-untyped-def]
+def read_all(data):
     """Sum of int64 `data`, one-dimensional; the sum keeps the reads from being dropped."""
     total = np.int64(0)
     for i in range(data.size):

@@ -1,12 +1,12 @@
 """The one place that talks to Numba about how to compile.
 
 The instruction set of a process is chosen once, before the first kernel module is imported, because
-Numba's code generator is a process-wide singleton. No kernel uses fastmath: float reductions run in a
-fixed order, so that every instruction set gives the same bits.
+Numba's code generator is a process-wide singleton. No kernel uses fastmath: float reductions run in
+a fixed order, so that every instruction set gives the same bits.
 
-Loops that matter run over `range(n)` on a slice, never over `range(first, last)`: an index that could be
-negative costs Numba's wrap-around test, which LLVM then vectorises as a gather (measured with AVX-512:
-reading memory at 4.5 instead of 25 GB/s).
+Loops that matter run over `range(n)` on a slice, never over `range(first, last)`: an index that
+could be negative costs Numba's wrap-around test, which LLVM then vectorises as a gather (measured
+with AVX-512: reading memory at 4.5 instead of 25 GB/s).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def configure(isa: str) -> None:
     if isa == "avx2" and not (features.get("avx2") and features.get("fma")):
         raise UnavailableError("this CPU has no AVX2 instructions: use isa 'generic'")
     if f"{__package__}.step" in sys.modules:
-        if config.CPU_NAME != _LLVM_CPU[isa]:
+        if _LLVM_CPU[isa] != config.CPU_NAME:
             raise UsageError(
                 f"kernels for another instruction set are loaded: start a new process for {isa!r}"
             )
@@ -60,9 +60,9 @@ def x86_vector_bits() -> int:
 
     if not llvm.get_process_triple().startswith("x86_64"):
         return 0
-    if config.CPU_NAME == _LLVM_CPU["generic"]:
+    if _LLVM_CPU["generic"] == config.CPU_NAME:
         return 128
-    if config.CPU_NAME == _LLVM_CPU["avx2"]:
+    if _LLVM_CPU["avx2"] == config.CPU_NAME:
         return 256
     features = llvm.get_host_cpu_features()
     return 512 if features.get("avx512bw") else 256 if features.get("avx2") else 128

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgespike.model.arrays import INT8
 from edgespike.kernels.compiler import inlined
 from edgespike.kernels.simd import (
     float_tile_1x1,
@@ -13,18 +12,20 @@ from edgespike.kernels.simd import (
     int_tile_2x4,
     prefetch,
 )
+from edgespike.model.arrays import INT8
 
 LIMIT = 32767  # activations enter integer products as int16
 # Rows that stay in the L1 cache while every block of four positions passes over them.
 ROW_BLOCK = 8
-# From this many positions on a block is computed on for long enough to fetch the next one meanwhile.
+# From this many positions on a block is computed on for long enough to fetch the next one
+# meanwhile.
 _PREFETCH_FROM = 8
 _CACHE_LINE = 64
 _ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding and subtracting it rounds half to even
 
 
 @inlined
-def quantise(x, row, n, q, scales):  # type: ignore[no-untyped-def]
+def quantise(x, row, n, q, scales):
     """q[row, :n] = rint(x[row, :n] / scale) with scale = max|x| / 32767; zeros stay zeros."""
     largest = np.float32(0.0)
     for i in range(n):
@@ -42,7 +43,7 @@ def quantise(x, row, n, q, scales):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells):  # type: ignore[no-untyped-def]
+def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells):
     w, scale = weights.bytes8, weights.floats
     flat = q.reshape(q.size)
     stride = q.shape[1]
@@ -74,7 +75,7 @@ def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out,
 
 
 @inlined
-def _rows_float(weights, offset, first, last, n, x, m, out, cells):  # type: ignore[no-untyped-def]
+def _rows_float(weights, offset, first, last, n, x, m, out, cells):
     w = weights.floats
     flat = x.reshape(x.size)
     stride = x.shape[1]
@@ -100,7 +101,7 @@ def _rows_float(weights, offset, first, last, n, x, m, out, cells):  # type: ign
 
 
 @inlined
-def project(weights, offset, scale_offset, first, last, n, x, q, q_scale, m, out, scratch, thread):  # type: ignore[no-untyped-def]
+def project(weights, offset, scale_offset, first, last, n, x, q, q_scale, m, out, scratch, thread):
     """out[:m, first:last] = W[first:last] x for an output-major matrix W of n inputs.
 
     Integer models read the quantised `q` and `q_scale`, float models `x`. The result for a position

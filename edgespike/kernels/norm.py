@@ -11,11 +11,11 @@ EPSILON = np.float32(1e-5)
 
 
 @inlined
-def layer_norm(y, x, n, floats, weight, bias, ones, cell):  # type: ignore[no-untyped-def]
+def layer_norm(y, x, n, floats, weight, bias, ones, cell):
     """x[:n] = (y - mean) / sqrt(variance + 1e-5) * weight + bias; y and x may be the same row.
 
-    `weight` and `bias` are offsets into `floats`; `cell` is float32 [>= 1] working memory. The variance
-    is the biased one, of centred values.
+    `weight` and `bias` are offsets into `floats`; `cell` is float32 [>= 1] working memory. The
+    variance is the biased one, of centred values.
     """
     size = np.float32(n)
     float_tile_1x1(y, 0, 0, ones, 0, 0, n, cell)
@@ -29,7 +29,7 @@ def layer_norm(y, x, n, floats, weight, bias, ones, cell):  # type: ignore[no-un
 
 
 @inlined
-def fire(x, n, threshold, index):  # type: ignore[no-untyped-def]
+def fire(x, n, threshold, index):
     """Write the indices i < n with x[i] >= threshold to `index`; returns how many."""
     count = 0
     for i in range(n):

@@ -1,8 +1,9 @@
 """Vector primitives as LLVM intrinsics.
 
 They use LLVM's portable vector types, never an instruction of one processor: LLVM lowers a 16-lane
-vector to one AVX-512, two AVX2, four SSE or NEON registers. The lanes, and the order in which they are
-added, are part of the definition, so floats come out the same everywhere. Integer sums are exact.
+vector to one AVX-512, two AVX2, four SSE or NEON registers. The lanes, and the order in which they
+are added, are part of the definition, so floats come out the same everywhere. Integer sums are
+exact.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def _chunks(builder: Any, n: Any, step: int) -> tuple[Any, Any]:
 def _multiply_add(builder: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc[i] += w[2i] * x[2i] + w[2i+1] * x[2i+1] for int16 w and x, widened to int32.
 
-    x86 has one instruction for it, whose name differs by width; LLVM does not find it in the portable
-    form (measured: multiplies in 32 bits, a third of the speed). Its result is exact here, because no
-    product is (-32768) * (-32768). With VNNI, LLVM fuses the addition as well.
+    x86 has one instruction for it, whose name differs by width; LLVM does not find it in the
+    portable form (measured: multiplies in 32 bits, a third of the speed). Its result is exact here,
+    because no product is (-32768) * (-32768). With VNNI, LLVM fuses the addition as well.
     """
     bits = x86_vector_bits()
     if not bits:
@@ -124,7 +125,7 @@ def _int_tile(rows: int, columns: int, unroll: int) -> Any:
     """
 
     @intrinsic
-    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):  # type: ignore[no-untyped-def]
+    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):
         signature = types.void(
             w, types.intp, types.intp, x, types.intp, types.intp, types.intp, out
         )
@@ -197,7 +198,7 @@ def _float_tile(rows: int, columns: int) -> Any:
     """Intrinsic: `rows` float32 weight rows times `columns` float32 vectors, 16 lanes each."""
 
     @intrinsic
-    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):  # type: ignore[no-untyped-def]
+    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):
         signature = types.void(
             w, types.intp, types.intp, x, types.intp, types.intp, types.intp, out
         )
@@ -239,9 +240,9 @@ def _float_tile(rows: int, columns: int) -> Any:
     return tile
 
 
-# One weight row against one vector, for decoding: a single stream through memory. (Four rows at once
-# read memory at 12 instead of 29 GB/s.) Blocks for several positions load and widen a weight once for
-# four of them.
+# One weight row against one vector, for decoding: a single stream through memory. (Four rows at
+# once read memory at 12 instead of 29 GB/s.) Blocks for several positions load and widen a weight
+# once for four of them.
 int_tile_1x1 = _int_tile(1, 1, unroll=4)
 int_tile_2x4 = _int_tile(2, 4, unroll=1)
 float_tile_1x1 = _float_tile(1, 1)
@@ -249,7 +250,7 @@ float_tile_2x4 = _float_tile(2, 4)
 
 
 @intrinsic
-def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+def prefetch(typing_context, array, index):
     """Ask for the cache line of array[index] ahead of its use; the index may lie anywhere."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -267,7 +268,7 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def float_from_bits(typing_context, bits):  # type: ignore[no-untyped-def]
+def float_from_bits(typing_context, bits):
     """The float32 whose IEEE 754 bits are the int32 `bits`."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgespike.model.arrays import FP32_ROWMAJOR, INT8
 from edgespike.kernels.compiler import inlined
+from edgespike.model.arrays import FP32_ROWMAJOR, INT8
 
 # 127 * 256 < 2**15: as many int8 rows add up in int16 without overflow.
 _ROWS_IN_INT16 = 256
 
 
 @inlined
-def clear(weights, first, last, scratch, thread):  # type: ignore[no-untyped-def]
+def clear(weights, first, last, scratch, thread):
     """Begin a sum over [first, last): zero this thread's accumulators."""
     if weights.precision == INT8:
         scratch.sum32[thread, first:last] = 0
@@ -21,7 +21,7 @@ def clear(weights, first, last, scratch, thread):  # type: ignore[no-untyped-def
 
 
 @inlined
-def _add_int8(w, offset, stride, index, count, sum16, sum32):  # type: ignore[no-untyped-def]
+def _add_int8(w, offset, stride, index, count, sum16, sum32):
     n = sum16.size
     start = 0
     while start < count:
@@ -53,7 +53,7 @@ def _add_int8(w, offset, stride, index, count, sum16, sum32):  # type: ignore[no
 
 
 @inlined
-def _add_float(w, offset, stride, index, count, sums):  # type: ignore[no-untyped-def]
+def _add_float(w, offset, stride, index, count, sums):
     n = sums.size
     for k in range(count):
         at = offset + index[k] * stride
@@ -63,7 +63,7 @@ def _add_float(w, offset, stride, index, count, sums):  # type: ignore[no-untype
 
 
 @inlined
-def _gather_float(w, offset, inputs, index, count, sums):  # type: ignore[no-untyped-def]
+def _gather_float(w, offset, inputs, index, count, sums):
     for j in range(sums.size):
         total = sums[j]
         row = w[offset + j * inputs : offset + (j + 1) * inputs]
@@ -73,11 +73,11 @@ def _gather_float(w, offset, inputs, index, count, sums):  # type: ignore[no-unt
 
 
 @inlined
-def accumulate(weights, offset, inputs, outputs, index, count, first, last, scratch, thread):  # type: ignore[no-untyped-def]
+def accumulate(weights, offset, inputs, outputs, index, count, first, last, scratch, thread):
     """Add the columns of the fired inputs `index[:count]` to outputs [first, last).
 
-    `inputs` and `outputs` are the matrix's dimensions. The fired inputs are added in ascending order in
-    every layout, so the float layouts agree to the last bit; the integers are exact.
+    `inputs` and `outputs` are the matrix's dimensions. The fired inputs are added in ascending
+    order in every layout, so the float layouts agree to the last bit; the integers are exact.
     """
     if weights.precision == INT8:
         sum16 = scratch.sum16[thread, first:last]
@@ -92,7 +92,7 @@ def accumulate(weights, offset, inputs, outputs, index, count, first, last, scra
 
 
 @inlined
-def finish(weights, scale_offset, first, last, scratch, thread):  # type: ignore[no-untyped-def]
+def finish(weights, scale_offset, first, last, scratch, thread):
     """End a sum: returns it as float32 [last - first]."""
     sums = scratch.sums[thread, first:last]
     if weights.precision == INT8:

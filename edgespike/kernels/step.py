@@ -1,9 +1,9 @@
 """One step: every position through the encoder, all layers and the head, in one compiled call.
 
-Each thread of a step runs this same function on its share: of the positions where a whole vector is
-needed (norms, quantising), of the heads in the attention, of the output rows elsewhere. `wait` divides
-the phases. How the work is shared never changes a result, because every output element is computed by
-one thread in a fixed order.
+Each thread of a step runs this same function on its share: of the positions where a whole vector
+is needed (norms, quantising), of the heads in the attention, of the output rows elsewhere. `wait`
+divides the phases. How the work is shared never changes a result, because every output element is
+computed by one thread in a fixed order.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import math
 
 import numpy as np
 
-from edgespike.model import arrays as a
 from edgespike.kernels.attention import MASKED, attend, rotary, rotate, slot_of
 from edgespike.kernels.compiler import inlined, kernel
 from edgespike.kernels.dense import project, quantise
 from edgespike.kernels.norm import fire, layer_norm
 from edgespike.kernels.sparse import accumulate, clear, finish
 from edgespike.kernels.sync import wait
+from edgespike.model import arrays as a
 
 _LEFT, _RIGHT = np.float32(-3.0), np.float32(3.0)
 _ONE, _HALF, _ZERO = np.float32(1.0), np.float32(0.5), np.float32(0.0)
@@ -26,7 +26,7 @@ _ROOT_HALF = np.float32(math.sqrt(0.5))
 
 
 @inlined
-def _share(n, grain, thread, threads):  # type: ignore[no-untyped-def]
+def _share(n, grain, thread, threads):
     """This thread's part [first, last) of n elements, cut at multiples of `grain`."""
     units = (n + grain - 1) // grain
     first = units * thread // threads * grain
@@ -35,7 +35,7 @@ def _share(n, grain, thread, threads):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _encode(weights, shape, state, scratch, step, thread, threads, counter):  # type: ignore[no-untyped-def]
+def _encode(weights, shape, state, scratch, step, thread, threads, counter):
     """Embedding, norm, leaky membrane, spikes (definition, step 1)."""
     dim, m = shape.dim, step.tokens.size
     floats, bytes8 = weights.floats, weights.bytes8
@@ -71,7 +71,7 @@ def _encode(weights, shape, state, scratch, step, thread, threads, counter):  # 
 
 
 @inlined
-def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):  # type: ignore[no-untyped-def]
+def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):
     """Steps 2.1 to 2.4 for this thread's heads; leaves m in scratch.mixed."""
     m, dim, d = step.tokens.size, shape.dim, shape.head_dim
     table = weights.layers[layer]
@@ -155,13 +155,13 @@ def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):  #
 
 
 @inlined
-def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):  # type: ignore[no-untyped-def]
+def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):
     """u = (W_up x >= threshold) for rows [first, last) as a list of indices per position.
 
     Rounding x to 16 bits would decide some rows wrongly that lie next to the threshold, and a wrong
     spike changes everything after it. Where the rounding could matter the row is computed again, in
-    float64 on the unrounded x: about one row in ten thousand. The bound is three standard deviations
-    of the rounding error at the largest possible weights, ten at ordinary ones.
+    float64 on the unrounded x: about one row in ten thousand. The bound is three standard
+    deviations of the rounding error at the largest possible weights, ten at ordinary ones.
     """
     dim = shape.dim
     table = weights.layers[layer]
@@ -187,7 +187,7 @@ def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):  # ty
 
 
 @inlined
-def _feed_forward(weights, shape, scratch, m, layer, thread, threads, counter):  # type: ignore[no-untyped-def]
+def _feed_forward(weights, shape, scratch, m, layer, thread, threads, counter):
     """Step 2.6 up to the sum: y = x + W_down u."""
     dim, hidden = shape.dim, shape.hidden
     table = weights.layers[layer]
@@ -225,7 +225,7 @@ def _feed_forward(weights, shape, scratch, m, layer, thread, threads, counter): 
 
 
 @inlined
-def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter):  # type: ignore[no-untyped-def]
+def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter):
     m, dim = step.tokens.size, shape.dim
     table = weights.layers[layer]
     integer = weights.precision == a.INT8
@@ -281,7 +281,7 @@ def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter
 
 
 @inlined
-def _head(weights, shape, scratch, step, thread, threads, counter):  # type: ignore[no-untyped-def]
+def _head(weights, shape, scratch, step, thread, threads, counter):
     """Step 3 for the positions whose logits are wanted."""
     dim, prior, rows = shape.dim, shape.prior, step.logits.shape[0]
     integer = weights.precision == a.INT8
@@ -368,7 +368,7 @@ def _head(weights, shape, scratch, step, thread, threads, counter):  # type: ign
 
 
 @kernel
-def advance(weights, shape, state, scratch, step, thread, threads, counter):  # type: ignore[no-untyped-def]
+def advance(weights, shape, state, scratch, step, thread, threads, counter):
     """Advance sessions by the positions of `step`, as thread `thread` of `threads`.
 
     All threads must call it with the same arguments. Fills `step.logits` and updates `state`.

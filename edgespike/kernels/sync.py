@@ -1,8 +1,8 @@
 """A barrier between the threads that share one step.
 
-The threads of a step meet some hundred times per token, a few microseconds apart, so they spin; after
-a while they yield the core, so that a machine with fewer free cores than threads still makes progress.
-Between steps nobody spins: the helper threads sleep (see `engine.workers`).
+The threads of a step meet some hundred times per token, a few microseconds apart, so they spin;
+after a while they yield the core, so that a machine with fewer free cores than threads still makes
+progress. Between steps nobody spins: the helper threads sleep (see `engine.workers`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @intrinsic
-def _atomic_add(typing_context, array, index, amount):  # type: ignore[no-untyped-def]
+def _atomic_add(typing_context, array, index, amount):
     """Add to array[index] (int64), sequentially consistent; returns the value before."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -32,7 +32,7 @@ def _atomic_add(typing_context, array, index, amount):  # type: ignore[no-untype
 
 
 @intrinsic
-def _atomic_load(typing_context, array, index):  # type: ignore[no-untyped-def]
+def _atomic_load(typing_context, array, index):
     """array[index] (int64), with acquire ordering."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -44,8 +44,8 @@ def _atomic_load(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _relax(typing_context):  # type: ignore[no-untyped-def]
-    """Let the other hardware thread of this core run for a moment, where the CPU has a word for it."""
+def _relax(typing_context):
+    """Tell the CPU that this is a spinning loop, where it has an instruction for that."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if builder.module.triple.startswith(("x86_64", "i686")):
@@ -58,8 +58,9 @@ def _relax(typing_context):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def wait(counter, threads):  # type: ignore[no-untyped-def]
-    """Return when all `threads` have called it once more. `counter` is int64 [1], zero at the start.
+def wait(counter, threads):
+    """Return when all `threads` have called it once more. `counter` is int64 [1], zero at the
+    start.
 
     The counter only grows, so nothing has to be reset and no thread can meet an older generation.
     """

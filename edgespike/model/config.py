@@ -14,8 +14,8 @@ class ModelConfig:
     """Facts that fix the arithmetic of a model (arXiv 2605.21333, section 3).
 
     `active_vocab` counts the pieces of the tokenizer: ids at or above it are never sampled.
-    A key at distance `q - k <= window`, or one of the first `anchors` positions, can be attended to.
-    `context` is the length that the model was trained on, in tokens.
+    A key at distance `q - k <= window`, or one of the first `anchors` positions, can be attended
+    to. `context` is the length that the model was trained on, in tokens.
     """
 
     vocab_size: int = 57344

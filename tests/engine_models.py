@@ -1,0 +1,91 @@
+"""Models for the tests of the engine: the golden ones converted, and random ones of any shape."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgespike
+from edgespike.convert.quantise import store
+from edgespike.model.config import ModelConfig, Precision
+from edgespike.model.container import Container, ContainerWriter, open_container
+from edgespike.model.tensors import PRIOR_WEIGHT, TOKENIZER, checkpoint_shapes, scale_name
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+CASES = ("small-08b", "small-194m", "silent-positions", "static-prior", "decay-only")
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def golden(case: str, precision: Precision, folder: Path) -> Path:
+    """The golden checkpoint `case`, converted."""
+    path = folder / f"{case}-{precision}.safetensors"
+    edgespike.convert(GOLDEN / case / "checkpoint.pt", path, precision=precision)
+    return path
+
+
+def golden_arrays(case: str) -> dict[str, NDArray[np.generic]]:
+    """Inputs and outputs of the public implementation for `case`."""
+    with np.load(GOLDEN / case / "expected.npz") as data:
+        return dict(data)
+
+
+def random_weights(config: ModelConfig, seed: int = 0, gain: float = 0.62) -> Weights:
+    """A checkpoint that fires; `gain` scales the norms: 0.62 is about 5 %, 0.3 nearly silent."""
+    rng = np.random.default_rng(seed)
+    weights: Weights = {}
+    for name, shape in checkpoint_shapes(config).items():
+        if name == PRIOR_WEIGHT:
+            values = np.full(shape, 0.3)
+        elif name.endswith("norm.weight"):
+            values = gain * (1 + 0.1 * rng.standard_normal(shape))
+        elif len(shape) == 1:
+            values = 0.1 * rng.standard_normal(shape)
+        else:
+            spread = 2.0 if ".up." in name else 1.0
+            values = rng.standard_normal(shape) * spread / np.sqrt(shape[1])
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def write_model(
+    path: Path,
+    config: ModelConfig,
+    weights: Weights,
+    precision: Precision,
+    tokenizer: bytes | None = None,
+) -> Path:
+    """A container of `weights`."""
+    with ContainerWriter(path, config, precision, tokenizer=tokenizer) as writer:
+        for name in checkpoint_shapes(config):
+            store(writer, name, weights[name])
+    return path
+
+
+def dequantised(container: Container) -> Weights:
+    """The float weights that an int8 container stands for, [out, in]."""
+    weights: Weights = {}
+    for name, info in container.tensors.items():
+        if name == TOKENIZER or name.endswith(".scale"):
+            continue
+        values = container.array(name)
+        if info.dtype == "I8":
+            rows = values.T if info.layout == "input-major" else values
+            values = rows.astype(np.float32) * container.array(scale_name(name))[:, None]
+        weights[name] = np.array(values, np.float32)
+    return weights
+
+
+def dequantised_model(source: Path, target: Path) -> Path:
+    """An fp32 container with the weights of the int8 container `source`."""
+    container = open_container(source)
+    return write_model(target, container.config, dequantised(container), "fp32")
+
+
+def golden_info(case: str) -> dict[str, object]:
+    """Configuration and firing rates of `case`."""
+    info: dict[str, object] = json.loads((GOLDEN / case / "info.json").read_text())
+    return info

@@ -1,0 +1,316 @@
+"""Every kernel against its slow, obvious NumPy twin, at shapes that are multiples of nothing.
+
+The instruction set is that of the environment variable EDGESPIKE_TEST_ISA; the last test runs this
+file once more for each of the others.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from edgespike.kernels import compiler
+
+ISA = os.environ.get("EDGESPIKE_TEST_ISA", "native")
+compiler.configure(ISA)
+
+import reference  # noqa: E402  (kernels are imported after the instruction set is chosen)
+
+from edgespike.kernels import attention, dense, norm, simd, sparse, step, sync  # noqa: E402
+from edgespike.model import arrays  # noqa: E402
+
+SIZES = [1, 2, 7, 31, 32, 33, 63, 127, 128, 129, 160, 200, 1000]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+def jit(function):  # type: ignore[no-untyped-def]
+    return numba.njit(error_model="numpy")(function)
+
+
+@jit
+def int_1x1(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.int_tile_1x1(w, 0, n, x, 0, n, n, out)
+
+
+@jit
+def int_2x4(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.int_tile_2x4(w, 0, n, x, 0, n, n, out)
+
+
+@jit
+def float_1x1(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.float_tile_1x1(w, 0, n, x, 0, n, n, out)
+
+
+@jit
+def float_2x4(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.float_tile_2x4(w, 0, n, x, 0, n, n, out)
+
+
+@pytest.mark.parametrize("n", [*SIZES, 8192, 8193, 20_000])
+@pytest.mark.parametrize("extreme", [False, True], ids=["random", "largest"])
+def test_integer_tiles_are_exact(n: int, extreme: bool, rng: np.random.Generator) -> None:
+    """Even where every product is the largest there is, past what 32 bits hold."""
+    if extreme:
+        w, x = np.full((2, n), -127, np.int8), np.full((4, n), 32767, np.int16)
+    else:
+        w = rng.integers(-127, 128, (2, n), np.int8)
+        x = rng.integers(-32767, 32768, (4, n), np.int16)
+    exact = w.astype(np.int64) @ x.astype(np.int64).T
+    out = np.zeros(8, np.int64)
+    int_2x4(w.reshape(-1), x.reshape(-1), n, out)
+    np.testing.assert_array_equal(out.reshape(2, 4), exact)
+    int_1x1(w[1], x[2], n, out)
+    assert out[0] == exact[1, 2]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_float_tiles_add_sixteen_lanes_in_one_order(n: int, rng: np.random.Generator) -> None:
+    """Bit for bit: lanes in steps of 16, folded in halves, then the rest one by one."""
+    w, x = rng.standard_normal((2, n), np.float32), rng.standard_normal((4, n), np.float32)
+
+    def twin(a: np.ndarray, b: np.ndarray) -> np.float32:
+        lanes = np.zeros(16, np.float32)
+        whole = n // 16 * 16
+        for at in range(0, whole, 16):
+            lanes += a[at : at + 16] * b[at : at + 16]
+        while lanes.size > 1:
+            lanes = lanes[: lanes.size // 2] + lanes[lanes.size // 2 :]
+        total = lanes[0]
+        for i in range(whole, n):
+            total += a[i] * b[i]
+        return total
+
+    out = np.zeros(8, np.float32)
+    float_2x4(w.reshape(-1), x.reshape(-1), n, out)
+    assert out.reshape(2, 4).tolist() == [[twin(a, b) for b in x] for a in w]
+    float_1x1(w[0], x[3], n, out)
+    assert out[0] == twin(w[0], x[3])
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_quantise_is_exact_and_keeps_zeros(n: int, rng: np.random.Generator) -> None:
+    x = np.stack([rng.standard_normal(n), np.zeros(n)]).astype(np.float32)
+    q, scale = np.ones((2, n), np.int16), np.ones(2, np.float32)
+    for row in range(2):
+        dense.quantise(x, row, n, q, scale)
+    peak = np.abs(x[0]).max()
+    assert scale.tolist() == [peak / np.float32(32767), 0]
+    np.testing.assert_array_equal(q[0], np.rint(x[0] * (np.float32(32767) / peak)))
+    np.testing.assert_array_equal(q[1], 0)
+
+
+def scratch_for(m: int, width: int) -> arrays.Scratch:
+    from edgespike.model.config import ModelConfig
+    from edgespike.model.state import new_scratch
+
+    config = ModelConfig(
+        vocab_size=8, embed_dim=width, n_layers=1, n_heads=1, head_dim=width,
+        intermediate_dim=width, window=1, anchors=0, active_vocab=8,
+    )  # fmt: skip
+    return new_scratch(config, m, 1)
+
+
+def weights_of(data: np.ndarray, precision: int) -> arrays.Weights:
+    image = np.frombuffer(data.tobytes() + bytes(-data.nbytes % 4), np.uint8)
+    return arrays.Weights(
+        bytes8=image.view(np.int8),
+        floats=image.view(np.float32),
+        layers=np.zeros((1, arrays.LAYER_COLUMNS), np.int64),
+        ends=np.zeros(arrays.END_ENTRIES, np.int64),
+        decay=np.zeros((1, 1), np.float32),
+        gate=np.zeros(1, np.float32),
+        inverse_frequency=np.zeros(1),
+        precision=precision,
+    )
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 8, 9, 32])
+@pytest.mark.parametrize(("rows", "n"), [(1, 1), (3, 33), (17, 50), (40, 64), (9, 200)])
+def test_project_int8_is_exact_for_any_rows_and_positions(
+    m: int, rows: int, n: int, rng: np.random.Generator
+) -> None:
+    w = rng.integers(-127, 128, (rows, n), np.int8)
+    scale = rng.random(rows, np.float32)
+    start = -(-w.nbytes // 4) * 4
+    data = w.tobytes() + bytes(start - w.nbytes) + scale.tobytes()
+    weights = weights_of(np.frombuffer(data, np.uint8), arrays.INT8)
+    x = rng.standard_normal((m, n)).astype(np.float32)
+    q, q_scale = np.zeros((m, n), np.int16), np.zeros(m, np.float32)
+    for p in range(m):
+        dense.quantise(x, p, n, q, q_scale)
+    out = np.full((m, rows), np.nan, np.float32)
+    first, last = rows // 3, rows
+    scratch = scratch_for(m, n + n % 2)
+    dense.project(weights, 0, start // 4, first, last, n, x, q, q_scale, m, out, scratch, 0)
+    total = (q.astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
+    expected = total * q_scale[:, None] * scale
+    np.testing.assert_array_equal(out[:, first:], expected[:, first:])
+    assert np.isnan(out[:, :first]).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 255, 256, 257, 600])
+@pytest.mark.parametrize("extreme", [False, True], ids=["random", "largest"])
+def test_accumulate_int8_is_exact(count: int, extreme: bool, rng: np.random.Generator) -> None:
+    inputs, outputs = 700, 37
+    w = rng.integers(-127, 128, (inputs, outputs), np.int8)
+    if extreme:
+        w[:] = -127
+    fired = np.sort(rng.choice(inputs, count, replace=False)).astype(np.int32)
+    weights, scratch = weights_of(w, arrays.INT8), scratch_for(1, 64)
+    for first, last in [(0, outputs), (5, 20), (36, 37), (4, 4)]:
+        sparse.clear(weights, first, last, scratch, 0)
+        sparse.accumulate(weights, 0, inputs, outputs, fired, count, first, last, scratch, 0)
+        expected = w[fired, first:last].astype(np.int64).sum(0)
+        np.testing.assert_array_equal(scratch.sum32[0, first:last], expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 90])
+def test_accumulate_float_adds_in_one_order_in_both_layouts(
+    count: int, rng: np.random.Generator
+) -> None:
+    inputs, outputs = 100, 37
+    w = rng.standard_normal((inputs, outputs), np.float32)
+    fired = np.sort(rng.choice(inputs, count, replace=False)).astype(np.int32)
+    expected = np.zeros(outputs, np.float32)
+    for row in fired:
+        expected += w[row]
+    scratch = scratch_for(1, 64)
+    for data, precision in [(w, arrays.FP32), (w.T.copy(), arrays.FP32_ROWMAJOR)]:
+        weights = weights_of(data, precision)
+        sparse.clear(weights, 3, outputs, scratch, 0)
+        sparse.accumulate(weights, 0, inputs, outputs, fired, count, 3, outputs, scratch, 0)
+        result = sparse.finish(weights, 0, 3, outputs, scratch, 0)
+        np.testing.assert_array_equal(result, expected[3:])
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+def test_layer_norm_matches_the_twin(n: int, rng: np.random.Generator) -> None:
+    x = (3 + 2 * rng.standard_normal(n)).astype(np.float32)
+    weight, bias = rng.standard_normal((2, n), np.float32)
+    floats = np.concatenate([weight, bias])
+    out, cell = np.zeros(n, np.float32), np.zeros(8, np.float32)
+    norm.layer_norm(x, out, n, floats, 0, n, np.ones(n, np.float32), cell)
+    np.testing.assert_allclose(out, reference.layer_norm(x, weight, bias), rtol=2e-5, atol=2e-5)
+
+
+def test_fire_lists_the_indices_at_or_above_the_threshold(rng: np.random.Generator) -> None:
+    x = rng.standard_normal(301).astype(np.float32)
+    x[[0, 300]] = 1.0
+    index = np.zeros(301, np.int32)
+    count = norm.fire(x, 301, np.float32(1.0), index)
+    np.testing.assert_array_equal(index[:count], np.flatnonzero(x >= 1.0))
+
+
+def test_exp_is_accurate_and_vanishes_far_below_zero() -> None:
+    x = np.concatenate([-np.logspace(-8, np.log10(86.9), 5000), [0.0]]).astype(np.float32)
+    ours = np.array([attention.exp32(v) for v in x])
+    np.testing.assert_allclose(ours, np.exp(x.astype(np.float64)), rtol=4e-7)
+    assert attention.exp32(np.float32(-88)) == 0
+    assert attention.exp32(np.float32(-1e30)) == 0
+
+
+@pytest.mark.parametrize("used", [1, 2, 17, 64, 70])
+@pytest.mark.parametrize("dim", [2, 6, 16, 64])
+def test_attend_matches_softmax_over_the_unmasked_slots(
+    used: int, dim: int, rng: np.random.Generator
+) -> None:
+    keys = rng.standard_normal((dim, 80), np.float32)
+    values = rng.standard_normal((80, dim), np.float32)
+    q = rng.standard_normal(dim, np.float32) * 3
+    mask = np.where(rng.random(80) < 0.4, attention.MASKED, 0).astype(np.float32)
+    mask[used - 1] = 0
+    open_slots = [j for j in range(used) if mask[j] == 0]
+    scores = keys[:, open_slots].T.astype(np.float64) @ q / np.sqrt(dim)
+    p = np.exp(scores - scores.max())
+    expected = (p / p.sum()) @ values[open_slots]
+    out = q.copy()
+    ones = np.ones(80, np.float32)
+    cell = np.zeros(8, np.float32)
+    attention.attend(out, keys, values, mask, used, dim, np.zeros(80, np.float32), ones, cell)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("position", [0, 1, 5, 1000])
+def test_rotation_matches_the_twin(position: int, rng: np.random.Generator) -> None:
+    vector = rng.standard_normal(10).astype(np.float32)
+    frequency = 10000.0 ** (-2.0 * np.arange(5) / 10)
+    cosine, sine = np.zeros((2, 5), np.float32)
+    attention.rotary(frequency, position, cosine, sine)
+    expected = reference.rotate(vector[None], position, 10000.0)[0]
+    attention.rotate(vector, 5, cosine, sine)
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("window", "anchors"), [(0, 0), (3, 0), (3, 2), (2, 9), (7, 4)])
+def test_slots_hold_just_the_visible_positions(window: int, anchors: int) -> None:
+    """After each position the slots hold the anchors and the last window + 1 positions."""
+    held: dict[int, int] = {}
+    for position in range(60):
+        slot = attention.slot_of(position, window, anchors)
+        assert 0 <= slot < min(position + 1, anchors + window + 1)
+        held[slot] = position
+        visible = {k for k in range(position + 1) if position - k <= window or k < anchors}
+        assert visible <= set(held.values())
+        assert all(k in visible or k >= anchors for k in held.values())
+        stale = set(held.values()) - visible
+        assert not stale or window < anchors
+
+
+def test_threads_meet_at_the_barrier() -> None:
+    """Each of three threads sees what the others wrote before the barrier, a thousand times."""
+    from edgespike.engine.workers import Workers
+
+    @numba.njit(nogil=True)
+    def meet(board, thread, threads, counter):  # type: ignore[no-untyped-def]
+        wrong = 0
+        for turn in range(1, 1001):
+            board[thread] = turn
+            sync.wait(counter, threads)
+            for other in range(threads):
+                wrong += board[other] != turn
+            sync.wait(counter, threads)
+        return wrong
+
+    board, wrong = np.zeros(3, np.int64), np.full(3, -1)
+
+    def work(thread: int, threads: int, counter: np.ndarray) -> None:
+        wrong[thread] = meet(board, thread, threads, counter)
+
+    workers = Workers(3)
+    workers.run(work)
+    workers.close()
+    assert wrong.tolist() == [0, 0, 0]
+
+
+def test_shares_cover_everything_once() -> None:
+    for n in (1, 15, 16, 17, 100):
+        for grain in (1, 16):
+            for threads in (1, 2, 3, 7):
+                shares = [step._share(n, grain, t, threads) for t in range(threads)]
+                covered = [i for first, last in shares for i in range(first, last)]
+                assert covered == list(range(n))
+
+
+@pytest.mark.skipif("EDGESPIKE_TEST_ISA" in os.environ, reason="this is one of the runs it starts")
+@pytest.mark.parametrize("isa", ["avx2", "generic"])
+def test_the_other_instruction_sets_pass_all_of_the_above(isa: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env=os.environ | {"EDGESPIKE_TEST_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "no AVX2" in run.stdout:
+        pytest.skip("this CPU has no AVX2 instructions")
+    assert run.returncode == 0, run.stdout[-3000:]

@@ -1,0 +1,290 @@
+"""What the daemon does when things die: itself, the broker, its threads, the disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
+from test_daemon import LONG, MANY_TOKENS, chunk
+
+PROMPT = f"edgespike/{NODE}/prompt"
+
+
+@pytest.mark.parametrize("payload", [{**LONG, "id": "k1"}, {"prompt": "hi", "max_tokens": 60000}])
+def test_a_prompt_killed_while_it_is_answered_is_answered_once_after_the_restart(
+    online: DaemonProcess, peer: Peer, payload: dict[str, object]
+) -> None:
+    """With an id of the client, and with one of ours, which must stay the same."""
+    peer.prompt({**payload, "stream": True, "deadline_ms": 4000})
+    first = peer.until(lambda m: "/response/" in m.topic and m.body["type"] == "chunk")
+    online.kill()
+    peer.status("offline")
+    online.start()
+    answer = peer.final()
+    assert answer.topic == first.topic
+    assert answer.body["type"] == "answer"
+    peer.prompt({"prompt": "hello", "id": "after", "max_tokens": 2})
+    peer.final("after")
+    assert len(peer.finals(first.body["id"])) == 1
+
+
+def test_prompts_in_the_inbox_survive_a_kill(online: DaemonProcess, peer: Peer) -> None:
+    peer.publish(f"edgespike/{NODE}/control", "pause")
+    for number in range(4):
+        peer.prompt({"prompt": "hello", "id": f"q{number}", "max_tokens": 2, "stream": True})
+    peer.until(lambda m: m.topic.endswith("/q3") and m.body["type"] == "accepted")
+    online.kill()
+    online.start()
+    assert sorted(peer.final().body["id"] for _ in range(4)) == ["q0", "q1", "q2", "q3"]
+
+
+def test_a_recorded_answer_is_sent_again_and_not_made_again(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    question = {"prompt": "what is high?", "id": "same", "max_tokens": 5}
+    peer.prompt(question)
+    first = peer.final("same")
+    peer.prompt(question)
+    assert peer.final("same").payload == first.payload
+    assert len(online.events("prompt")) == 1
+
+
+def test_the_same_id_with_another_question_is_another_prompt(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    peer.prompt({"prompt": "what is high?", "id": "same", "max_tokens": 5})
+    first = peer.final("same")
+    peer.prompt({"prompt": "what is low?", "id": "same", "max_tokens": 4})
+    assert peer.final("same").payload != first.payload
+    assert len(online.events("prompt")) == 2
+
+
+def test_a_duplicate_of_a_running_prompt_gets_the_one_answer(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    question = {**LONG, "id": "dup", "deadline_ms": 1500}
+    peer.prompt(question)
+    peer.until(chunk("dup"))
+    peer.prompt(question)
+    peer.prompt({**question, "prompt": "something else"})
+    refused, answered = peer.final("dup").body, peer.final("dup").body
+    assert refused["code"] == "bad_request"
+    assert answered["finish_reason"] == "deadline"
+    peer.prompt({"prompt": "hello", "id": "after", "max_tokens": 2})
+    peer.final("after")
+    assert len(peer.finals("dup")) == 2
+
+
+def test_sigterm_ends_the_answer_with_what_it_has_and_leaves_the_rest_to_the_broker(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    peer.prompt({**LONG, "id": "t1"})
+    peer.until(chunk("t1"))
+    peer.prompt({"prompt": "hello", "id": "t2", "max_tokens": 2, "stream": True})
+    peer.until(lambda m: m.topic.endswith("/t2"))
+    online.signal(signal.SIGTERM)
+    body = peer.final().body
+    assert (body["id"], body["finish_reason"]) == ("t1", "cancelled")
+    assert body["usage"]["completion_tokens"] > 0
+    peer.status("stopped")
+    assert online.wait() == 0
+    assert not peer.finals("t2")
+    online.start()
+    assert peer.final("t2").body["type"] == "answer"
+    assert len(peer.finals("t1")) == 1
+
+
+def test_a_prompt_that_sigterm_stops_before_its_first_token_is_answered_later(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    peer.prompt({"prompt": MANY_TOKENS, "id": "t3", "stream": True, "max_tokens": 2})
+    peer.until(lambda m: m.topic.endswith("/t3") and m.body["type"] == "progress")
+    online.signal(signal.SIGTERM)
+    assert online.wait() == 0
+    online.start()
+    assert peer.final("t3").body["finish_reason"] in ("stop", "length")
+
+
+def test_a_second_signal_ends_it_at_once(daemon: DaemonProcess, broker: Mosquitto) -> None:
+    """Loading can't be interrupted; a second signal doesn't wait for it."""
+    daemon.start()
+    peer = Peer(broker.port, f"edgespike/{NODE}/#")
+    peer.status("online")
+    peer.prompt({**LONG, "id": "u1"})
+    peer.until(chunk("u1"))
+    broker.stop()  # the answer that the first signal ends can't be delivered
+    daemon.signal(signal.SIGTERM)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() in (0, 128 + signal.SIGTERM)
+    peer.close()
+
+
+def test_after_a_broker_restart_it_subscribes_again_and_answers(
+    online: DaemonProcess, broker: Mosquitto
+) -> None:
+    broker.stop()
+    broker.start()
+    peer = Peer(broker.port, f"edgespike/{NODE}/#")
+    while not online.events("disconnected") or len(online.events("connected")) < 4:
+        time.sleep(0.05)
+    peer.publish("zigbee2mqtt/kitchen", '{"temperature": 21.5}', retain=True)
+    for number in range(50):
+        peer.prompt({"prompt": "hello", "id": f"r{number}", "max_tokens": 2})
+        if peer.final(f"r{number}").body["context"]["sensors"]:
+            break
+    assert peer.finals(f"r{number}")[0]["context"]["sensors"] == ["kitchen temperature"]
+    peer.close()
+
+
+def test_an_answer_made_without_a_broker_is_delivered_when_it_is_back(
+    online: DaemonProcess, broker: Mosquitto, peer: Peer
+) -> None:
+    peer.prompt({**LONG, "id": "o1", "deadline_ms": 1000})
+    peer.until(chunk("o1"))
+    broker.stop()
+    while not online.events("prompt"):
+        time.sleep(0.02)
+    broker.start()
+    assert peer.final("o1").body["finish_reason"] == "deadline"
+    peer.prompt({"prompt": "hello", "id": "after", "max_tokens": 2})
+    peer.final("after")
+    assert len(peer.finals("o1")) == 1
+
+
+def test_it_waits_for_a_broker_that_comes_later(
+    tmp_path: Path, broker: Mosquitto, chatter: Path
+) -> None:
+    broker.stop()
+    daemon = DaemonProcess(tmp_path, broker.port, chatter).start()
+    while not daemon.events("ready"):
+        time.sleep(0.05)
+    assert "refused" in daemon.events("disconnected")[0]["reason"]
+    broker.start()
+    peer = Peer(broker.port, f"edgespike/{NODE}/#")
+    peer.status("online")
+    peer.close()
+    daemon.kill()
+
+
+def test_two_daemons_of_one_node_do_not_fight(
+    online: DaemonProcess, tmp_path: Path, broker: Mosquitto, chatter: Path, peer: Peer
+) -> None:
+    directory = tmp_path / "second"
+    directory.mkdir()
+    second = DaemonProcess(directory, broker.port, chatter).start()
+    assert online.wait() == 69
+    assert "another client took over" in online.log.read_text()
+    peer.prompt({"prompt": "hello", "id": "n1", "max_tokens": 2})
+    assert peer.final("n1").body["type"] == "answer"
+    second.kill()
+
+
+def test_a_damaged_journal_is_moved_aside(daemon: DaemonProcess, peer: Peer) -> None:
+    state = daemon.directory / "state"
+    state.mkdir()
+    (state / f"{NODE}.journal").write_bytes(b"not a database" * 1000)
+    daemon.start()
+    peer.status("online")
+    moved = daemon.events("journal_damaged")[0]["moved_to"]
+    assert Path(moved).read_bytes().startswith(b"not a database")
+    peer.prompt({"prompt": "hello", "id": "m1", "max_tokens": 2})
+    assert peer.final("m1").body["type"] == "answer"
+
+
+def test_a_state_directory_that_cannot_be_written_is_one_line(daemon: DaemonProcess) -> None:
+    daemon.configure(1883, Path("unused"), state_dir="/proc/edgespike")
+    daemon.start()
+    assert daemon.wait() == 78
+    assert daemon.log.read_text().startswith("edgespike: state_dir /proc/edgespike")
+    assert len(daemon.log.read_text().splitlines()) == 1
+
+
+def test_a_missing_model_is_one_line_and_the_status_says_offline(
+    daemon: DaemonProcess, broker: Mosquitto, peer: Peer, tmp_path: Path
+) -> None:
+    daemon.configure(broker.port, tmp_path / "nowhere.safetensors")
+    daemon.start()
+    assert daemon.wait() == 66
+    peer.status("offline")
+    last = daemon.log.read_text().splitlines()[-1]
+    assert last.startswith("edgespike: ")
+    assert "nowhere.safetensors" in last
+
+
+def test_bad_credentials_are_named_in_the_log(tmp_path: Path, chatter: Path) -> None:
+    home = tmp_path / "mosquitto"
+    home.mkdir()
+    (home / "passwords").write_text("")
+    (home / "passwords").chmod(0o600)
+    broker = Mosquitto(home, extra=f"password_file {home}/passwords\n")
+    broker.start()
+    daemon = DaemonProcess(tmp_path, broker.port, chatter).start()
+    while not daemon.events("disconnected"):
+        time.sleep(0.05)
+    assert daemon.events("disconnected")[0]["reason"] == "Not authorized"
+    daemon.kill()
+    broker.stop()
+
+
+def test_systemd_hears_ready_status_watchdog_and_stopping(
+    daemon: DaemonProcess, peer: Peer, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        daemon.start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="2000000")
+        heard: list[str] = []
+
+        def until(state: str) -> None:
+            while state not in heard:
+                heard.append(manager.recv(4096).decode())
+
+        until("READY=1")
+        assert heard[0].startswith("STATUS=loading")
+        until("WATCHDOG=1")
+        heard.clear()
+        until("WATCHDOG=1")  # again and again
+        daemon.signal(signal.SIGTERM)
+        until("STOPPING=1")
+        assert daemon.wait() == 0
+
+
+def test_ready_does_not_wait_for_the_broker(tmp_path: Path, chatter: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        name = f"edgespike-test-{tmp_path.name}-{free_port()}"
+        manager.bind(f"\0{name}")
+        manager.settimeout(60)
+        daemon = DaemonProcess(tmp_path, free_port(), chatter).start(NOTIFY_SOCKET=f"@{name}")
+        while manager.recv(4096) != b"READY=1":
+            pass
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+
+
+def test_a_reply_that_the_broker_refuses_does_not_block_the_next(
+    tmp_path: Path, chatter: Path
+) -> None:
+    home = tmp_path / "mosquitto"
+    home.mkdir()
+    rules = "topic readwrite edgespike/#\ntopic readwrite zigbee2mqtt/#\npattern read $SYS/#\n"
+    (home / "rules").write_text(rules + "topic deny edgespike/replies/secret\n")
+    broker = Mosquitto(home)
+    text = broker._configuration.read_text()
+    broker._configuration.write_text(f"{text}acl_file {home}/rules\n")
+    broker.start()
+    peer = Peer(broker.port, "edgespike/#")
+    daemon = DaemonProcess(tmp_path, broker.port, chatter).start()
+    peer.status("online")
+    peer.prompt({"prompt": "hello", "id": "a1"}, ResponseTopic="edgespike/replies/secret")
+    peer.prompt({"prompt": "hello", "id": "a2", "max_tokens": 2})
+    assert peer.final("a2").body["type"] == "answer"
+    refused = daemon.events("reply_refused")
+    assert json.dumps(refused).count("Not authorized") == 1
+    peer.close()
+    daemon.kill()
+    broker.stop()

@@ -189,7 +189,7 @@ def _open(arguments: argparse.Namespace, *, verify: bool) -> Container:
 
     if arguments.file:
         return open_container(Path(arguments.file), verify=verify)
-    from edgespike.profiles import bundled_model
+    from edgespike.model.bundled import bundled_model
 
     return open_container(bundled_model(), verify=verify)
 

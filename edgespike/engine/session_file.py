@@ -1,4 +1,4 @@
-"""Sessions on disk: a safetensors file of the state's arrays, with a digest."""
+"""Sessions on disk: a safetensors file of the state's arrays, with a digest of everything."""
 
 from __future__ import annotations
 
@@ -12,41 +12,46 @@ import numpy as np
 from edgespike.engine.session import Snapshot
 from edgespike.errors import DataError, MissingInputError, UnavailableError
 from edgespike.model.arrays import State
-from edgespike.model.header import read_header
+from edgespike.model.header import LENGTH_BYTES, read_header
 
 _VERSION = "1"
+_NO_DIGEST = "0" * 64
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write atomically; raises UnavailableError when the disk refuses."""
-    header: dict[str, object] = {}
+    table: dict[str, object] = {}
     offset = 0
-    digest = hashlib.sha256()
     for name, array in snapshot.state._asdict().items():
         end = offset + array.nbytes
-        header[name] = {
+        table[name] = {
             "dtype": _NAMES[array.dtype],
             "shape": list(array.shape),
             "data_offsets": [offset, end],
         }
         offset = end
-        digest.update(array.data if array.size else b"")
-    header["__metadata__"] = {
+    table["__metadata__"] = {
         "edgespike.session": _VERSION,
         "edgespike.fingerprint": snapshot.fingerprint,
         "edgespike.position": str(snapshot.position),
-        "edgespike.sha256": digest.hexdigest(),
+        "edgespike.sha256": _NO_DIGEST,
     }
-    text = json.dumps(header).encode()
-    text += b" " * (-(len(text) + 8) % 64)
+    text = json.dumps(table).encode()
+    text += b" " * (-(len(text) + LENGTH_BYTES) % 64)
+    header = len(text).to_bytes(LENGTH_BYTES, "little") + text
+    arrays = [array.reshape(-1).view(np.uint8).data for array in snapshot.state]
+    digest = hashlib.sha256(header)
+    for data in arrays:
+        digest.update(data)
+    header = header.replace(_NO_DIGEST.encode(), digest.hexdigest().encode())
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for array in snapshot.state:
-                file.write(array.data if array.size else b"")
+            file.write(header)
+            for data in arrays:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -69,21 +74,19 @@ def read_snapshot(path: Path, like: State) -> Snapshot:
         entries = {entry.name: entry for entry in header.entries}
         if set(entries) != set(State._fields):
             raise DataError(f"{path}: the session's arrays are not those of this version")
+        recorded = meta.get("edgespike.sha256", "")
+        if len(recorded) != len(_NO_DIGEST):
+            raise DataError(f"{path}: the session has no digest")
+        digest = hashlib.sha256(header.raw.replace(recorded.encode(), _NO_DIGEST.encode()))
         arrays = {}
-        digest = hashlib.sha256()
         for name, expected in like._asdict().items():
             entry = entries[name]
             if entry.shape != expected.shape or _DTYPES.get(entry.dtype) != expected.dtype:
                 raise DataError(f"{path}: {name} does not fit this model's configuration")
             file.seek(header.data_start + entry.offset)
             data = file.read(entry.nbytes)
-            if len(data) != entry.nbytes:
-                raise DataError(f"{path}: {name} is cut off")
             digest.update(data)
             arrays[name] = np.frombuffer(data, expected.dtype).reshape(entry.shape)
-    if digest.hexdigest() != meta.get("edgespike.sha256"):
+    if digest.hexdigest() != recorded:
         raise DataError(f"{path}: the session's content does not match its digest")
-    position = meta.get("edgespike.position", "")
-    if not (position.isascii() and position.isdigit() and len(position) < 16):
-        raise DataError(f"{path}: the session's position is not a number")
-    return Snapshot(meta.get("edgespike.fingerprint", ""), int(position), State(**arrays))
+    return Snapshot(meta["edgespike.fingerprint"], int(meta["edgespike.position"]), State(**arrays))

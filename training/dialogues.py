@@ -20,13 +20,13 @@ from edgespike.prompting import (
     render,
 )
 from edgespike.sensing.picture import ChannelView, Picture
-from training.phrasings import TEMPLATES
+from training.phrasings import OPENERS, TEMPLATES, THANKS, THINGS
 from training.scenes import QUANTITIES, STATES, Split, scene, subject
 
 OTHER_ANSWER = "I can only answer questions about the sensors."
 WEIGHTS = {
-    "value": 28, "unknown": 14, "status": 10, "too_high": 5, "too_low": 4, "unit": 4, "trend": 6,
-    "age": 6, "state": 6, "highest": 4, "lowest": 3, "alarms": 8, "stale": 4, "other": 2,
+    "value": 24, "unknown": 14, "status": 9, "too_high": 6, "too_low": 5, "unit": 4, "trend": 6,
+    "age": 6, "state": 6, "highest": 4, "lowest": 3, "alarms": 12, "stale": 5, "other": 4,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""
 
@@ -200,17 +200,43 @@ def _spoken(rng: random.Random, name: str) -> str:
     return name
 
 
+def _typo(rng: random.Random, template: str) -> str:
+    """One letter of a longer word dropped, doubled or swapped with the next; never in a name."""
+    words = template.split(" ")
+    places = [i for i, word in enumerate(words) if len(word) > 3 and "{" not in word]
+    if not places:
+        return template
+    place = rng.choice(places)
+    word = words[place]
+    at = rng.randrange(1, len(word) - 2)
+    words[place] = rng.choice(
+        (
+            word[:at] + word[at + 1 :],
+            word[:at] + word[at] + word[at:],
+            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+        )
+    )
+    return " ".join(words)
+
+
 def _ask(rng: random.Random, split: Split, family: str, **fill: str) -> str:
     """A phrasing of `family`, roughened as people type."""
-    question = rng.choice(TEMPLATES[family][split]).format(**fill)
+    template = rng.choice(TEMPLATES[family][split])
+    if rng.random() < 0.06:
+        template = _typo(rng, template)
     style = rng.random()
-    if style < 0.15:
-        return question.lower() if fill.get("n", "").islower() else question
-    if style < 0.25:
-        return question.rstrip("?.")
-    if style < 0.30 and question[-1] in "?.":
-        return question[:-1] + ", please" + question[-1]
-    return question[0].upper() + question[1:] if style < 0.6 else question
+    if style < 0.12 and not template.startswith("{"):
+        template = template[0].lower() + template[1:]
+    elif style < 0.22:
+        template = template.rstrip("?.")
+    elif style < 0.30:
+        template = rng.choice(OPENERS) + template[0].lower() + template[1:]
+    elif style < 0.35 and template[-1] in "?.":
+        template = f"{template[:-1]}, please{template[-1]}"
+    elif style < 0.38:
+        template += rng.choice(THANKS)
+    question = template.format(**fill)
+    return question[0].upper() + question[1:] if 0.38 <= style < 0.6 else question
 
 
 def turn(rng: random.Random, split: Split, picture: Picture, family: str) -> Turn | None:
@@ -230,7 +256,8 @@ def turn(rng: random.Random, split: Split, picture: Picture, family: str) -> Tur
             family, _ask(rng, split, template, n=spoken), f"There is no sensor called {name}."
         )
     if family == "other":
-        return Turn(family, _ask(rng, split, family), OTHER_ANSWER)
+        thing = rng.choice(THINGS[split])
+        return Turn(family, _ask(rng, split, family, x=thing), OTHER_ANSWER)
     if family == "alarms":
         return Turn(family, _ask(rng, split, family), _alarms(channels))
     if family == "stale":

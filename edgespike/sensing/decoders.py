@@ -165,6 +165,7 @@ _SENML_UNITS = {
 }
 
 
+_ZERO = NumberText(0)
 _SENML_BASE = ("bn", "bt", "bu", "bv", "bs", "bver")
 
 
@@ -189,11 +190,11 @@ def _senml_readings(origin: Origin, pack: list[Any], at: float) -> Iterator[Read
         if unknown:
             raise ValueError(f"field {unknown[0][:20]!a} must be understood and isn't")
         base.update((field, record[field]) for field in _SENML_BASE if field in record)
-        if float(_decimal(base.get("bver", 10))) > 10:
+        if float(_decimal(base.get("bver", NumberText(10)))) > 10:
             raise ValueError("SenML version above 10")
         name = _text(base.get("bn")) + _text(record.get("n"))
         device, key = _split_name(name or origin.device)
-        seconds = float(_decimal(base.get("bt", 0)) + _decimal(record.get("t", 0)))
+        seconds = float(_decimal(base.get("bt", _ZERO)) + _decimal(record.get("t", _ZERO)))
         time = at + seconds if seconds < 2**28 else seconds
         unit = _text(record.get("u", base.get("bu")))
         unit = _SENML_UNITS.get(unit, unit)
@@ -233,7 +234,7 @@ def _as_number(value: Any) -> NumberText:
 
 def _decimal(value: Any) -> Decimal:
     try:
-        number = Decimal(value) if isinstance(value, int | NumberText) else Decimal("NaN")
+        number = Decimal(value) if isinstance(value, NumberText) else Decimal("NaN")
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > 30:

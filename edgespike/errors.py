@@ -1,6 +1,6 @@
 """Every error that edgespike raises on purpose, each with the exit code it ends a command with.
 
-The codes are those of BSD sysexits(3). A message is one line that says what is wrong and what to do.
+The codes are those of BSD sysexits(3). A message is one line: what is wrong and what to do about it.
 """
 
 from __future__ import annotations

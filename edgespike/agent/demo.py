@@ -55,7 +55,7 @@ class Demo:
             self._sensing = Sensing(settings)
             self._log = directory / "daemon.log"
             self._daemon = stack.enter_context(_daemon(path, self._log))
-            stack.enter_context(Simulator(settings.broker, self._hear))
+            self._simulator = stack.enter_context(Simulator(settings.broker, self._hear))
             self._client = stack.enter_context(Client(broker_from_url(self.broker.url), NODE))
             self._client.connect(10.0)
             self._wait_online()
@@ -67,9 +67,7 @@ class Demo:
 
     def picture(self) -> Picture:
         """What the simulated sensors say now, through the same profiles as in the daemon."""
-        end = time.monotonic() + _SETTLE_S
-        while not self._sensing.picture(time.time()).channels and time.monotonic() < end:
-            time.sleep(0.01)
+        self._simulator.heard.wait(_SETTLE_S)
         return self._sensing.picture(time.time())
 
     def ask(self, text: str, console: Console) -> Answer:

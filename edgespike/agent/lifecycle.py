@@ -34,6 +34,8 @@ _MAX_PROMPT_PACKET = 16 << 20
 """Far above the longest prompt, so that a sender of something absurd is told so: what exceeds this,
 the broker drops without a word."""
 _MAX_SENSOR_PACKET = 1 << 20
+_MAX_PROBLEMS = 3
+"""Log lines a second about sensor messages that can't be read."""
 _SLACK = 8
 """Unacknowledged prompts beyond those that fit into the inbox: these are told busy."""
 
@@ -128,6 +130,8 @@ class Daemon:
                 self._log.error("network_thread_died", connection=connection.link.name)
                 self._counters.add("network_thread_deaths")
                 connection.start()
+        for problem in self._sensing.take_problems()[:_MAX_PROBLEMS]:
+            self._log.warning("sensor_message", problem=problem)
         if not self._service.ready:
             return
         self._notifier.status(self._describe())
@@ -173,9 +177,7 @@ class Daemon:
             self._service.handle(event)
 
     def _hear(self, message: mqtt.Incoming) -> None:
-        self._counters.add("sensor_messages")
-        if not self._sensing.ingest(message.topic, message.payload, time.time()):
-            self._counters.add("sensor_messages_without_reading")
+        self._sensing.ingest(message.topic, message.payload, time.time())
 
     def _publish_metrics(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -188,6 +190,7 @@ class Daemon:
             "busy": self._worker.busy,
             "unconfirmed": self._service.desk.unconfirmed,
             "counters": self._counters.snapshot(),
+            "sensors": dict(self._sensing.counts()),
         }
         topic = self._service.settings.topic("metrics")
         self._prompts.publish(topic, json.dumps(facts).encode())

@@ -16,6 +16,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,8 @@ _SESSION_TAKEN_OVER = 0x8E
 _PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beside topic, payload and correlation data, generously."""
 
+_SHORT_S = 5.0
+"""A connection that ends within so many seconds was hardly worth making."""
 _MAX_INFLIGHT = 10
 """Unconfirmed messages of ours: brokers take at least 10, and paho ignores how many they take."""
 
@@ -63,11 +66,14 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection ended, or could not be made. `taken_over`: by a client with the same id."""
+    """The connection ended, or could not be made. `taken_over`: by a client with the same id, as
+    far as the broker says so; `short_lived` counts connections in a row that ended right away.
+    """
 
     connection: str
     reason: str
     taken_over: bool = False
+    short_lived: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,8 @@ class Connection:
         self._connected = False
         self._packet_limit: int | None = None
         self._refused: str | None = None
+        self._since = 0.0
+        self._short_lived = 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._topics: dict[int, tuple[str, ...]] = {}
@@ -268,9 +276,11 @@ class Connection:
         reconnecting = self._generation > 1
         self._drop()
         if reconnecting:
-            # A fleet whose broker restarted must not come back in one instant. There is no
+            # A fleet whose broker restarted must not come back in one instant, and two clients that
+            # take each other's session must not fight for it without a pause. There is no
             # connection now that this could keep waiting.
-            self._stopping.wait(random.uniform(0.0, 1.0))
+            longest = min(2.0**self._short_lived, self._broker.reconnect_max_s)
+            self._stopping.wait(random.uniform(0.0, longest))
 
     def _connack(
         self,
@@ -293,6 +303,7 @@ class Connection:
             _, message = client.subscribe(options)
             if message is not None:
                 self._topics[message] = tuple(s.topic for s in self.link.subscriptions)
+        self._since = time.monotonic()
         with self._lock:
             self._connected = True
         self._on_event(Connected(self.link.name, flags.session_present))
@@ -309,10 +320,12 @@ class Connection:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        short = self._connected and time.monotonic() - self._since < _SHORT_S
+        self._short_lived = self._short_lived + 1 if short else 0
         self._drop()
         taken_over = reason.value == _SESSION_TAKEN_OVER
         why, self._refused = self._refused or str(reason), None
-        self._on_event(Lost(self.link.name, why, taken_over))
+        self._on_event(Lost(self.link.name, why, taken_over, self._short_lived))
 
     def _suback(
         self,
@@ -361,7 +374,7 @@ class Connection:
 
 
 def _logger() -> logging.Logger:
-    """Where paho reports exceptions of callbacks. What else it says is told better by our events."""
+    """Where paho reports exceptions of callbacks; what else it says, our events say better."""
     logger = logging.getLogger("edgespike.paho")
     if not logger.filters:
         logger.addFilter(lambda record: "exception" in str(record.msg))

@@ -24,6 +24,10 @@ from edgespike.telemetry import Counters
 MAX_EVENTS = 1000
 """QoS 0 prompts are dropped while so many events are unread: nobody was promised an answer."""
 
+UNSTABLE = 3
+"""So many connections in a row that ended right away are worth a hint: not every broker says that
+another client took the session."""
+
 _LIVE_SETTINGS = frozenset({"prompts", "context", "logging"})
 
 
@@ -157,6 +161,12 @@ class Service:
 
     def _lost(self, event: mqtt.Lost) -> None:
         self._log.warning("disconnected", connection=event.connection, reason=event.reason)
+        if event.short_lived == UNSTABLE:
+            self._log.error(
+                "unstable_connection",
+                connection=event.connection,
+                hint=f"is another daemon running as node {self.settings.node!r} at this broker?",
+            )
         if event.taken_over:
             self.failure = UnavailableError(
                 f"another client took over the MQTT session of node {self.settings.node!r}: "

@@ -68,6 +68,8 @@ class Simulator:
     def __init__(self, broker: Broker, hear: Callable[[str, bytes], None]) -> None:
         """`hear` is given everything that is published, by the simulator's thread."""
         link = mqtt.Link(name="simulator", client_id="edgespike-simulator", subscriptions=())
+        self.heard = threading.Event()
+        """Set once every sensor has spoken."""
         self._connected = threading.Event()
         self._connection = mqtt.Connection(link, broker, lambda message: None, self._on_event)
         self._hear = hear
@@ -96,6 +98,7 @@ class Simulator:
             for topic, payload in messages(step):
                 self._connection.publish(topic, payload, retain=True)
                 self._hear(topic, payload)
+            self.heard.set()
             step += 1
             if self._stopping.wait(EVERY_S):
                 return

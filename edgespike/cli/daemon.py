@@ -51,8 +51,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     demo = subparsers.add_parser(
         "demo",
         help="see it work: embedded broker, simulated sensors, a question",
-        description="Start a broker, simulated sensors and the daemon, show the sensors, and answer\n"
-        "questions. Everything is local and gone afterwards.",
+        description="Start a broker, simulated sensors and the daemon, show the sensors, and\n"
+        "answer questions. Everything is local, and gone afterwards.",
         epilog="example:\n  edgespike demo --ask 'Is the pressure of pump-07 too high?'",
         formatter_class=formatter,
     )

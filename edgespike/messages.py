@@ -155,7 +155,19 @@ def parse_cancel(payload: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class _Reply:
+    """What every reply can do."""
+
+    type: ClassVar[str]
+
+    def to_bytes(self) -> bytes:
+        """The reply as a JSON object in UTF-8."""
+        body = {"type": self.type, **asdict(self)}
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(_Reply):
     """The prompt waits in the inbox; `position` prompts are before it."""
 
     type: ClassVar[str] = "accepted"
@@ -163,13 +175,9 @@ class Accepted:
     seq: int
     position: int = 0
 
-    def to_bytes(self) -> bytes:
-        """The reply as a JSON object in UTF-8."""
-        return _encode(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(_Reply):
     """The prompt is being read: `done` of `total` tokens."""
 
     type: ClassVar[str] = "progress"
@@ -178,23 +186,15 @@ class Progress:
     done: int
     total: int
 
-    def to_bytes(self) -> bytes:
-        """The reply as a JSON object in UTF-8."""
-        return _encode(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(_Reply):
     """A piece of the answer's text."""
 
     type: ClassVar[str] = "chunk"
     id: str
     seq: int
     text: str
-
-    def to_bytes(self) -> bytes:
-        """The reply as a JSON object in UTF-8."""
-        return _encode(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ class ContextUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(_Reply):
     """The last reply to a prompt that was served. `grounding` is a JSON object or None."""
 
     type: ClassVar[str] = "answer"
@@ -238,13 +238,9 @@ class Answer:
     context: ContextUse = field(default_factory=ContextUse)
     grounding: Mapping[str, Any] | None = None
 
-    def to_bytes(self) -> bytes:
-        """The reply as a JSON object in UTF-8."""
-        return _encode(self)
-
 
 @dataclass(frozen=True, slots=True)
-class ErrorReply:
+class ErrorReply(_Reply):
     """The last reply to a prompt that wasn't served."""
 
     type: ClassVar[str] = "error"
@@ -252,10 +248,6 @@ class ErrorReply:
     seq: int
     code: ErrorCode
     message: str
-
-    def to_bytes(self) -> bytes:
-        """The reply as a JSON object in UTF-8."""
-        return _encode(self)
 
 
 Reply: TypeAlias = Accepted | Progress | Chunk | Answer | ErrorReply
@@ -461,11 +453,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{_short(key)} is given twice")
         result[key] = value
     return result
-
-
-def _encode(reply: Reply) -> bytes:
-    body = {"type": reply.type, **asdict(reply)}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _str(body: Mapping[str, Any], key: str) -> str:

@@ -87,8 +87,12 @@ def _schema(kind: Any, setting: Setting, definitions: dict[str, Any]) -> dict[st
         if kind.__name__ not in definitions:
             definitions[kind.__name__] = {}
             definitions[kind.__name__] = _object_schema(kind, definitions)
-        reference = {"$ref": f"#/$defs/{kind.__name__}"}
-        return {"anyOf": [reference, {"type": "string"}]} if setting.named else reference
+        forms: list[dict[str, Any]] = [{"$ref": f"#/$defs/{kind.__name__}"}]
+        if setting.named:
+            forms.append({"type": "string"})
+        if not definitions[kind.__name__].get("required"):
+            forms.append({"type": "null"})
+        return {"anyOf": forms}
     return {"anyOf": [_scalar_schema(kind, setting), _SUBSTITUTED_REF]}
 
 

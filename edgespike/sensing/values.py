@@ -15,6 +15,7 @@ from edgespike.declared import NUMBER
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_NUMBER_CHARS = 24
+MAX_NUMBER_DIGITS = 400
 MAX_STATE_CHARS = 48
 MAX_NAME_CHARS = 64
 
@@ -109,7 +110,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def _number(text: str, unit: str | None) -> Value | None:
-    number = float(text[:400])
+    number = float(text) if len(text) <= MAX_NUMBER_DIGITS else math.inf
     if not math.isfinite(number):
         return None
     kept = str(text) if len(text) <= MAX_NUMBER_CHARS else f"{number:.12g}"

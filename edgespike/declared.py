@@ -284,7 +284,7 @@ class Reader:
 
     def _credential(self, name: str, node: Node, path: str) -> str:
         directory = self.environ.get("CREDENTIALS_DIRECTORY")
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", name) or name in (".", ".."):
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", name):
             raise self._fail(node, path, "a credential's name has only letters, digits, . _ and -")
         if not directory:
             message = (

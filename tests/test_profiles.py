@@ -170,6 +170,7 @@ def test_a_filter_that_another_covers_isnt_subscribed_twice() -> None:
     given_filters = ["a/b", "a/#", "+/b", "a/+/c", "x/+", "x/y", "$SYS/#", "x/+"]
     assert minimal_filters(given_filters) == ("a/#", "+/b", "x/+", "$SYS/#")
     assert minimal_filters(["#", "$SYS/x", "a"]) == ("#", "$SYS/x")
+    assert minimal_filters(["a/+", "a/#", "+/+/+", "+/+/#"]) == ("a/#", "+/+/#")
 
 
 LEVELS = st.lists(st.sampled_from(["a", "b", "", "$c"]), min_size=1, max_size=4)

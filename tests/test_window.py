@@ -270,6 +270,18 @@ def test_a_change_within_the_noise_is_steady_and_two_readings_may_be_a_trend() -
     assert history(600, 21.0)[0].trend(T0, 0.2) is None
 
 
+def test_the_span_is_covered_however_many_readings_it_has() -> None:
+    for place in range(1450, 5000, 150):
+        numbers = [50.0] * 5000
+        numbers[place], numbers[place - 1] = 10.0, 90.0
+        kept, now = history(1, *numbers)
+        assert kept.extremes(now) == ("10.0", "90.0"), "wherever in the last hour they are"
+        assert len(kept._buckets) <= BUCKETS
+    kept, now = history(1, *(20 + n / 100 for n in range(10_000)))
+    assert kept.extremes(now)[1] == "120.0"
+    assert 79.9 <= float(kept.extremes(now)[0]) <= 84.0, "the last hour, to within one bucket"
+
+
 def test_the_past_is_forgotten() -> None:
     kept, now = history(600, 99.0, -99.0, *([21.0] * 12))
     assert kept.extremes(now) == ("21.0", "21.0")

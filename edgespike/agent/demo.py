@@ -26,7 +26,7 @@ from edgespike.prompting import clean
 from edgespike.sensing import Sensing
 from edgespike.sensing.picture import ChannelView, Picture
 
-QUESTION = "Are there any alarms?"
+QUESTION = "What is the kitchen temperature?"
 NODE = "demo"
 START_WITHIN_S = 180.0
 """Compiling all kernels on a slow board, before they are cached."""

@@ -52,6 +52,7 @@ class Inbox:
         self._waiting: list[Job] = []
         self._changed = threading.Condition()
         self._paused = False
+        self._closed = False
 
     def __len__(self) -> int:
         with self._changed:
@@ -79,16 +80,16 @@ class Inbox:
             return self._place(job)
 
     def take(self, timeout: float) -> Job | None:
-        """The next job; None when there was none for `timeout` seconds."""
+        """The next job; None when there was none for `timeout` seconds, or the inbox is closed."""
         end = self._clock() + timeout
         with self._changed:
             while True:
                 now = self._clock()
-                if not self._paused:
+                if not (self._paused or self._closed):
                     for index, job in enumerate(self._waiting):
                         if job.start_by > now:
                             return self._waiting.pop(index)
-                if now >= end:
+                if now >= end or self._closed:
                     return None
                 self._changed.wait(end - now)
 
@@ -96,6 +97,12 @@ class Inbox:
         """Keep jobs waiting, or go on."""
         with self._changed:
             self._paused = paused
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._closed = True
             self._changed.notify_all()
 
     def cancel(self, id: str) -> list[Job]:

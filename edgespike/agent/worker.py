@@ -76,6 +76,7 @@ class Worker:
     def stop(self) -> None:
         """End the running answer at the next token, and then the thread. Returns at once."""
         self._stopping = True
+        self._inbox.close()
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end; whether it has."""

@@ -1,0 +1,121 @@
+"""`edgespike ask` and `edgespike demo`, as people run them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
+from test_daemon import chunk
+
+
+def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgespike", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+
+
+def test_ask_streams_the_answer_to_standard_output(
+    online: DaemonProcess, broker: Mosquitto, peer: Peer
+) -> None:
+    done = run("ask", "what is high?", "--broker", broker.url, "--node", NODE, "-n", "10")
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = peer.final().body["text"]
+    assert [line for line in done.stdout.split() if line.isalnum()] == [
+        word for word in answer.split() if word.isalnum()
+    ]
+    assert any(m.body["type"] == "chunk" for m in peer.heard if "/response/" in m.topic)
+
+
+def test_ask_reads_standard_input_and_prints_json(online: DaemonProcess, broker: Mosquitto) -> None:
+    done = run(
+        *("ask", "-", "--broker", broker.url, "--node", NODE, "--json", "-n", "3"),
+        text="what is\nhigh?\n",
+    )
+    reply = json.loads(done.stdout)
+    assert (done.returncode, reply["type"]) == (0, "answer")
+    assert reply["usage"]["completion_tokens"] <= 3
+
+
+def test_ask_without_a_broker_is_one_line_and_69() -> None:
+    done = run("ask", "hello", "--broker", f"mqtt://127.0.0.1:{free_port()}")
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+    assert "is it running" in done.stderr
+
+
+def test_ask_of_a_node_that_is_not_there_times_out_with_69(broker: Mosquitto) -> None:
+    done = run("ask", "hello", "--broker", broker.url, "--node", "nobody", "--timeout", "1")
+    assert done.returncode == 69
+    assert "no answer from node 'nobody' within 1 s" in done.stderr
+
+
+def test_ask_passes_on_why_a_prompt_was_refused(online: DaemonProcess, broker: Mosquitto) -> None:
+    done = run("ask", "x", "--broker", broker.url, "--node", NODE, "-n", "9999999")
+    assert done.returncode == 65
+    assert "max_tokens" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_interrupting_ask_cancels_the_prompt(
+    online: DaemonProcess, broker: Mosquitto, peer: Peer
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgespike", "ask", "what is high?", "-n", "60000"]
+        + ["--broker", broker.url, "--node", NODE],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    prompt = peer.until(lambda m: m.topic.endswith("/prompt"))
+    peer.until(chunk(prompt.body["id"]))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert peer.final().body["finish_reason"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ask", "  "], ["ask", "x", "--timeout", "0"], ["demo", "--port", "70000"]]
+)
+def test_wrong_use_is_64(arguments: list[str]) -> None:
+    assert run(*arguments).returncode == 64
+
+
+def test_demo_answers_and_leaves_nothing_behind(
+    chatter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    port = free_port()
+    done = run("demo", "--ask", "What is high?", "--model", str(chatter), "--port", str(port))
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("kitchen temperature", "21.", "pump-07 pressure", "HIGH", "What is high?"):
+        assert part in done.stdout
+    assert "first token after" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_demo_on_a_port_in_use_is_one_line_and_69() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("demo", "--ask", "x", "--port", str(port))
+    assert done.returncode == 69
+    assert done.stderr == (
+        f"edgespike: port {port} is in use: choose another with --port, or none for any free one\n"
+    )
+
+
+def test_demo_says_why_the_daemon_did_not_start(tmp_path: Path) -> None:
+    done = run("demo", "--ask", "x", "--model", str(tmp_path / "nowhere.safetensors"))
+    assert done.returncode == 69
+    assert "nowhere.safetensors" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -124,6 +124,16 @@ def test_offline_counts_also_when_it_is_heard_before_the_first_value() -> None:
     assert only(ear, T0).stale
 
 
+def test_the_age_of_a_retained_value_is_unknown() -> None:
+    ear = plain(hall_temperature=ChannelSettings(stale_after=60.0))
+    ear.ingest(TOPIC, b"21", T0, retained=True)
+    view = only(ear, T0 + 30)
+    assert (view.text, view.age_s, view.stale) == ("21", None, False)
+    assert only(ear, T0 + 61).stale
+    ear.ingest(TOPIC, b"21", T0 + 62)
+    assert only(ear, T0 + 63).age_s == 1
+
+
 def test_own_names_and_units_replace_the_firmwares() -> None:
     ear = plain(hall_temperature=ChannelSettings(rename="Lounge", unit="°F"))
     ear.ingest(TOPIC, b"70", T0)
@@ -174,6 +184,17 @@ def test_a_flood_of_topics_and_keys_stays_bounded() -> None:
     assert len(ear._routes) <= 4096
     assert len(ear._slots) <= 20
     assert len(ear._offline) <= 20
+
+
+def test_endless_names_are_not_remembered() -> None:
+    ear = sensing("zigbee2mqtt", "tasmota", "senml", diagnostics=True)
+    name = "n" * 60_000
+    ear.ingest(f"zigbee2mqtt/{name}", b'{"temperature": 1}', T0)
+    ear.ingest("zigbee2mqtt/a", b'{"%s": 1}' % name.encode(), T0)
+    ear.ingest("tele/a/SENSOR", b'{"%s": {"Temperature": 1}}' % name.encode(), T0)
+    ear.ingest("senml/a", b'[{"n": "%s", "v": 1}]' % name.encode(), T0)
+    assert not any(name in topic for topic in ear._routes)
+    assert len(ear._slots) == 0
 
 
 def test_what_cannot_be_used_is_counted_and_described() -> None:

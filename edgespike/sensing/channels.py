@@ -18,7 +18,8 @@ class Channel:
     """One channel: its settings, last event, limit state and history.
 
     `noise` is the change that means nothing, if known; `stale_after` an age in seconds; `device`
-    the key that its availability is known by.
+    the key that its availability is known by. `dated` tells whether the last event's time is that
+    of the reading: a retained message says when it arrived, not when it was measured.
     """
 
     name: str
@@ -29,12 +30,13 @@ class Channel:
     stale_after: float = 3600.0
     device: tuple[int, str] | None = None
     last: SensorEvent | None = None
+    dated: bool = True
     limit: LimitState | None = None
     history: History | None = field(default=None, repr=False)
 
-    def update(self, event: SensorEvent, span: float) -> None:
+    def update(self, event: SensorEvent, span: float, *, dated: bool = True) -> None:
         """Take in an event; `span` is how long the history reaches back, in seconds."""
-        self.last = event
+        self.last, self.dated = event, dated
         number = event.number
         self.limit = None if number is None else self._limit_of(number)
         if number is not None and abs(number) < _STATISTICS_LIMIT:
@@ -64,7 +66,7 @@ class Channel:
             number=last.number,
             unit=last.unit,
             quantity=last.quantity,
-            age_s=age,
+            age_s=age if self.dated else None,
             stale=offline or age > self.stale_after,
             trend=history.trend(now, self.noise) if numeric and history else None,
             limit=self.limit,

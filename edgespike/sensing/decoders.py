@@ -18,6 +18,7 @@ from edgespike.sensing.values import NumberText, load_json
 MAX_READINGS = 256
 MAX_DEPTH = 4
 MAX_LIST = 16
+MAX_KEY_CHARS = 128
 
 
 class Reading(NamedTuple):
@@ -97,7 +98,7 @@ def decode_tasmota(origin: Origin, payload: bytes, at: float) -> list[Reading]:
     }
     found: list[tuple[str, str, str]] = []
     for name, value in body.items():
-        if name.endswith("Unit"):
+        if name.endswith("Unit") or len(name) > MAX_KEY_CHARS:
             continue
         if isinstance(value, dict):
             found += [(name, leaf, raw) for leaf, raw in _leaves(value)]
@@ -245,8 +246,10 @@ def _decimal(value: Any) -> Decimal:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or isinstance(value, NumberText):
-        raise ValueError("a SenML name or unit must be a text")
+    if not isinstance(value, str) or isinstance(value, NumberText) or len(value) > MAX_KEY_CHARS:
+        raise ValueError(
+            f"a SenML name or unit must be a text of at most {MAX_KEY_CHARS} characters"
+        )
     return value
 
 
@@ -281,9 +284,14 @@ def _degrees(unit: Any) -> str | None:
 
 
 def _leaves(body: dict[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
-    """(path, text) of the scalars in an object: `a.b`, and `a_1`, `a_2` for a list's items."""
+    """(path, text) of the scalars in an object: `a.b`, and `a_1`, `a_2` for a list's items.
+
+    What has an absurdly long name is left out: names are remembered.
+    """
     for name, value in body.items():
         path = prefix + name
+        if len(name) > MAX_KEY_CHARS:
+            continue
         if isinstance(value, str):
             yield path, value
         elif isinstance(value, bool):

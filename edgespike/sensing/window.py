@@ -15,7 +15,7 @@ from edgespike.sensing.decoders import DECODERS, Origin, Reading, decode_availab
 from edgespike.sensing.naming import FactBook, channel_name, words
 from edgespike.sensing.picture import Picture
 from edgespike.sensing.values import MAX_PAYLOAD_BYTES, Value, clean, read_value
-from edgespike.topics import Pattern, compile_pattern, minimal_filters
+from edgespike.topics import MAX_TOPIC_BYTES, Pattern, compile_pattern, minimal_filters
 
 MAX_ROUTES = 4096
 MAX_PROBLEMS = 32
@@ -103,15 +103,17 @@ class Sensing:
         """The filters to subscribe to, none covered by another."""
         return minimal_filters([text for source in self._sources for text in source.filters()])
 
-    def ingest(self, topic: str, payload: bytes, at: float) -> int:
+    def ingest(self, topic: str, payload: bytes, at: float, *, retained: bool = False) -> int:
         """Take in a message that arrived at `at` (seconds since the epoch).
 
+        A `retained` message was kept by the broker for who knows how long: the age of its readings
+        is unknown (None in the picture), and it goes stale counted from its arrival.
         Returns the number of channels that it updated. Never raises for what is in a message: what
         can't be used is counted (`counts`) and described (`take_problems`).
         """
         with self._lock:
             self._counts["messages"] += 1
-            route = self._route(topic)
+            route = self._route(topic) if len(topic) <= MAX_TOPIC_BYTES else None
             if route is None or route.payload == "ignore":
                 self._counts["ignored"] += 1
                 return 0
@@ -123,7 +125,7 @@ class Sensing:
                 readings = DECODERS[route.payload](route.origin, payload, at)
             except ValueError as error:
                 return self._refuse("malformed", topic, str(error))
-            events = sum(self._apply(route, reading, at) for reading in readings)
+            events = sum(self._apply(route, reading, at, retained) for reading in readings)
             self._counts["events"] += events
             return events
 
@@ -158,7 +160,7 @@ class Sensing:
         self._routes[topic] = route
         return route
 
-    def _apply(self, route: _Route, reading: Reading, at: float) -> int:
+    def _apply(self, route: _Route, reading: Reading, at: float, retained: bool) -> int:
         device = route.origin.device if reading.device is None else reading.device
         identity = (route.source, device, reading.part, reading.key)
         slot = self._slots.get(identity)
@@ -188,6 +190,7 @@ class Sensing:
         channel.update(
             SensorEvent(channel.name, value.text, value.number, unit, channel.quantity, time),
             self._span,
+            dated=reading.at is not None or not retained,
         )
         return 1
 

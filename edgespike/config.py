@@ -388,6 +388,12 @@ class Config:
         default_factory=LoggingSettings
     )
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        """What the files say about the fields."""
+        for path in self.profile_dirs:
+            if not path.is_dir():
+                yield "profile_dirs", f"no such directory: {path}"
+
     def topic(self, name: str) -> str:
         """This node's topic of that name: `edgespike/<node>/<name>`."""
         return f"edgespike/{self.node}/{name}"

@@ -116,6 +116,7 @@ def test_every_error_is_reported_at_once_with_its_line_and_the_nearest_key(probl
         ("sensors: [{base: a}]", "sensors[0].profile: must be given"),
         ("sensors: [{profile: ../../etc/passwd}]", "unknown sensor profile"),
         ("sensors: [{profile: {decoder: jsn}}]", "unknown choice 'jsn'; did you mean json?"),
+        ("profile_dirs: [nowhere]", "1: profile_dirs: no such directory: "),
         ("a: 1\na: 2", "2: a: given twice (first in line 1)"),
         ("node: !secret x", "${ENVIRONMENT} or {credential: name}"),
         ("node: !!python/object/apply:os.system [x]", "tags such as tag:yaml.org"),
@@ -303,6 +304,7 @@ def test_every_value_in_the_full_example_is_valid_when_uncommented(
 ) -> None:
     for name in ("ca.pem", "client.pem", "client.key"):
         (tmp_path / name).touch()
+    (tmp_path / "profiles").mkdir()
     (tmp_path / "mqtt_password").write_text("x")
     text = uncommented(full_example())
     assert "hysteresis: 0.5" in text

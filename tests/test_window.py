@@ -187,12 +187,15 @@ def test_a_flood_of_topics_and_keys_stays_bounded() -> None:
 
 
 def test_endless_names_are_not_remembered() -> None:
-    ear = sensing("zigbee2mqtt", "tasmota", "senml", diagnostics=True)
+    ear = sensing("zigbee2mqtt", "tasmota", "senml", "shelly", diagnostics=True)
     name = "n" * 60_000
     ear.ingest(f"zigbee2mqtt/{name}", b'{"temperature": 1}', T0)
     ear.ingest("zigbee2mqtt/a", b'{"%s": 1}' % name.encode(), T0)
     ear.ingest("tele/a/SENSOR", b'{"%s": {"Temperature": 1}}' % name.encode(), T0)
     ear.ingest("senml/a", b'[{"n": "%s", "v": 1}]' % name.encode(), T0)
+    ear.ingest(
+        "a/events/rpc", b'{"method":"NotifyStatus","params":{"%s":{"v":1}}}' % name.encode(), T0
+    )
     assert not any(name in topic for topic in ear._routes)
     assert len(ear._slots) == 0
 

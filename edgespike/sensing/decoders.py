@@ -142,7 +142,7 @@ def decode_shelly(origin: Origin, payload: bytes, at: float) -> list[Reading]:
 def _shelly_readings(components: dict[str, Any]) -> Iterator[Reading]:
     for component, status in components.items():
         kind, _, number = component.partition(":")
-        if not isinstance(status, dict):
+        if not isinstance(status, dict) or len(component) > MAX_KEY_CHARS:
             continue
         for leaf, raw in _leaves(status):
             if leaf != "id":

@@ -128,6 +128,15 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(new_run: Callable[..., Run
         assert torch.equal(value, second.model.state_dict()[name]), name
 
 
+def test_a_run_that_is_told_to_stop_saves_between_two_steps(new_run: Callable[..., Run]) -> None:
+    run = new_run(steps=50)
+    train(run, lambda line: None, stop=lambda: run.step == 2)
+    assert run.step == 2
+    again = new_run(steps=50)
+    assert again.step == 2
+    assert again.elapsed_s == run.elapsed_s
+
+
 def test_the_rate_warms_up_and_falls_to_a_twentieth() -> None:
     recipe = Recipe(steps=1000, warmup=100, rate=1.0)
     rates = [recipe.rate_at(step, 0.0) for step in range(1001)]

@@ -53,14 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _train(args: argparse.Namespace) -> None:
-    # A background job is started with SIGINT ignored: ask for both, so that either one saves.
+    # A step is never cut in two: a signal asks the loop to stop after it. Both are set because a
+    # background job is started with SIGINT ignored.
+    asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, lambda number, _frame: asked.append(number))
     import torch
 
     from training.train import open_run, train
@@ -68,8 +66,8 @@ def _train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
     run = open_run(args.run, recipe, device=args.device)
-    train(run, lambda line: print(line, flush=True))
-    if args.export:
+    train(run, lambda line: print(line, flush=True), stop=lambda: bool(asked))
+    if args.export and not asked:
         from training.export import export
 
         export(args.run)
@@ -93,8 +91,6 @@ def main() -> int:
 
             for line in show(args.seed, args.count):
                 print(line)
-    except KeyboardInterrupt:
-        return 130
     except EdgespikeError as error:
         print(f"training: {error}", file=sys.stderr)
         return error.exit_code

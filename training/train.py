@@ -154,36 +154,43 @@ def measure(run: Run, split: Split, batches: int) -> dict[str, float]:
 
 
 def train(
-    run: Run, log: Log, *, save_every_s: float = 120.0, measure_every_s: float = 240.0
+    run: Run,
+    log: Log,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    save_every_s: float = 120.0,
+    measure_every_s: float = 240.0,
 ) -> None:
-    """Trains until the plan is done; saves on the way, at the end and when interrupted."""
+    """Trains until the plan is done or `stop` says so between two steps; saves on the way and then.
+
+    A run that is killed resumes from its last save.
+    """
     r = run.recipe
     saved = measured = shown = time.monotonic()
     smooth: float | None = None
-    try:
-        while r.progress(run.step, run.elapsed_s) < 1.0:
-            began = time.monotonic()
-            loss, norm, rates = train_step(run)
-            now = time.monotonic()
-            run.elapsed_s += now - began
-            smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
-            if now - shown >= 15:
-                shown = now
-                speed = r.batch * r.length / (now - began)
-                log(
-                    f"step {run.step:6d}  {100 * r.progress(run.step, run.elapsed_s):5.1f} %  "
-                    f"loss {smooth:.4f}  grad {norm:.2f}  {speed:.0f} tokens/s  "
-                    f"firing {100 * rates[0]:.1f}/{100 * rates[-2]:.1f}/{100 * rates[-1]:.1f} %"
-                )
-            if now - measured >= measure_every_s:
-                measured = now
-                _record(run, smooth, rates, log)
-            if now - saved >= save_every_s:
-                saved = now
-                run.save()
-        _record(run, smooth or 0.0, [], log)
-    finally:
-        run.save()
+    while r.progress(run.step, run.elapsed_s) < 1.0 and not stop():
+        began = time.monotonic()
+        loss, norm, rates = train_step(run)
+        now = time.monotonic()
+        run.elapsed_s += now - began
+        smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+        if now - shown >= 15:
+            shown = now
+            speed = r.batch * r.length / (now - began)
+            log(
+                f"step {run.step:6d}  {100 * r.progress(run.step, run.elapsed_s):5.1f} %  "
+                f"loss {smooth:.4f}  grad {norm:.2f}  {speed:.0f} tokens/s  "
+                f"firing {100 * rates[0]:.1f}/{100 * rates[-2]:.1f}/{100 * rates[-1]:.1f} %"
+            )
+        if now - measured >= measure_every_s:
+            measured = now
+            _record(run, smooth, rates, log)
+        if now - saved >= save_every_s:
+            saved = now
+            run.save()
+    if smooth is not None:
+        _record(run, smooth, rates, log)
+    run.save()
 
 
 def _record(run: Run, loss: float, rates: list[float], log: Log) -> None:

@@ -256,6 +256,7 @@ def make_tokenizer(target: Path, pieces: int = 340) -> Path:
 @pytest.fixture(scope="session")
 def chatter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model that talks nonsense, quickly and as long as it may, and reads long prompts."""
+    import edgespike
     from edgespike.convert import convert
     from edgespike.prompting import PLAIN
 
@@ -267,7 +268,11 @@ def chatter(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer=make_tokenizer(directory / "sp.model"),
         metadata={"prompt_template": template},
     )
-    return directory / "chatter.safetensors"
+    path = directory / "chatter.safetensors"
+    # Compile all kernels now, so that no daemon spends its test's time on it.
+    for _piece in edgespike.load(path).generate([1] * 33, max_tokens=2):
+        pass
+    return path
 
 
 @pytest.fixture

@@ -70,8 +70,10 @@ def test_interrupting_ask_cancels_the_prompt(
     online: DaemonProcess, broker: Mosquitto, peer: Peer
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgespike", "ask", "what is high?", "-n", "60000"]
-        + ["--broker", broker.url, "--node", NODE],
+        [
+            *(sys.executable, "-m", "edgespike", "ask", "what is high?", "-n", "60000"),
+            *("--broker", broker.url, "--node", NODE),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

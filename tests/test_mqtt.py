@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import queue
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from conftest import WAIT, Mosquitto, Peer
 
 from edgespike.agent import mqtt
-from edgespike.config import Broker
-from edgespike.errors import DataError
+from edgespike.agent.events import Connected, ConnectionEvent, Incoming, Lost, Published
+from edgespike.config import Broker, Tls
+from edgespike.errors import ConfigError, DataError
 
 LINK = mqtt.Link(
     name="tested",
@@ -31,24 +35,24 @@ class Recorder:
 
     broker: Broker
     link: mqtt.Link = LINK
-    events: queue.SimpleQueue[mqtt.Event] = field(default_factory=queue.SimpleQueue)
-    messages: queue.SimpleQueue[mqtt.Incoming] = field(default_factory=queue.SimpleQueue)
+    events: queue.SimpleQueue[ConnectionEvent] = field(default_factory=queue.SimpleQueue)
+    messages: queue.SimpleQueue[Incoming] = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
         self.connection = mqtt.Connection(
             self.link, self.broker, self.messages.put, self.events.put
         )
 
-    def until(self, wanted: Callable[[mqtt.Event], bool]) -> mqtt.Event:
+    def until(self, wanted: Callable[[ConnectionEvent], bool]) -> ConnectionEvent:
         while True:
             event = self.events.get(timeout=WAIT)
             if wanted(event):
                 return event
 
-    def connected(self) -> mqtt.Event:
-        return self.until(lambda e: isinstance(e, mqtt.Connected))
+    def connected(self) -> ConnectionEvent:
+        return self.until(lambda e: isinstance(e, Connected))
 
-    def message(self) -> mqtt.Incoming:
+    def message(self) -> Incoming:
         return self.messages.get(timeout=WAIT)
 
 
@@ -98,6 +102,7 @@ def test_a_stale_acknowledgement_is_not_sent(recorder: Recorder, peer: Peer) -> 
     assert recorder.message().payload == b"two"  # "one" was acknowledged on its own connection
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_network_thread_is_seen_and_brought_back(recorder: Recorder, peer: Peer) -> None:
     thread = recorder.connection._thread
     assert thread is not None
@@ -117,15 +122,15 @@ def test_a_dead_network_thread_is_seen_and_brought_back(recorder: Recorder, peer
 def test_an_exception_in_a_callback_does_not_end_the_thread(broker: Mosquitto, peer: Peer) -> None:
     heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def fail(message: mqtt.Incoming) -> None:
+    def fail(message: Incoming) -> None:
         heard.put(message.payload)
         raise ValueError("a bug")
 
     settings = Broker(host="127.0.0.1", port=broker.port)
-    events: queue.SimpleQueue[mqtt.Event] = queue.SimpleQueue()
+    events: queue.SimpleQueue[ConnectionEvent] = queue.SimpleQueue()
     connection = mqtt.Connection(LINK, settings, fail, events.put)
     connection.start()
-    assert isinstance(events.get(timeout=WAIT), mqtt.Connected)
+    assert isinstance(events.get(timeout=WAIT), Connected)
     for payload in (b"1", b"2"):
         peer.publish("in/a", payload)
         assert heard.get(timeout=WAIT) == payload
@@ -135,14 +140,14 @@ def test_an_exception_in_a_callback_does_not_end_the_thread(broker: Mosquitto, p
 
 def test_publishing_without_a_connection_says_so(recorder: Recorder, broker: Mosquitto) -> None:
     broker.stop()
-    recorder.until(lambda e: isinstance(e, mqtt.Lost))
+    recorder.until(lambda e: isinstance(e, Lost))
     assert recorder.connection.publish("out", b"x", qos=1) is None
 
 
 def test_a_confirmed_message_is_reported(recorder: Recorder, peer: Peer) -> None:
     number = recorder.connection.publish("reply/x", b"hello", qos=1, correlation=b"c")
-    event = recorder.until(lambda e: isinstance(e, mqtt.Published))
-    assert event == mqtt.Published("tested", number or -1, None)
+    event = recorder.until(lambda e: isinstance(e, Published))
+    assert event == Published("tested", number or -1, None)
     received = peer.until(lambda m: m.topic == "reply/x")
     assert (received.payload, received.correlation) == (b"hello", b"c")
 
@@ -182,16 +187,16 @@ def scripted(*scripts: bytes) -> tuple[Scripted, Recorder]:
 
 def test_a_session_that_is_taken_over_is_reported() -> None:
     server, recorder = scripted(CONNACK + bytes([0xE0, 1, 0x8E]))
-    lost = recorder.until(lambda e: isinstance(e, mqtt.Lost))
-    assert lost == mqtt.Lost("tested", "Session taken over", taken_over=True, short_lived=1)
+    lost = recorder.until(lambda e: isinstance(e, Lost))
+    assert lost == Lost("tested", "Session taken over", taken_over=True, short_lived=1)
     server.close()
     recorder.connection.stop()
 
 
 def test_the_reason_of_a_refused_connection_is_readable() -> None:
     server, recorder = scripted(bytes([0x20, 3, 0, 0x86, 0]))
-    lost = recorder.until(lambda e: isinstance(e, mqtt.Lost))
-    assert lost == mqtt.Lost("tested", "Bad user name or password")
+    lost = recorder.until(lambda e: isinstance(e, Lost))
+    assert lost == Lost("tested", "Bad user name or password")
     server.close()
     recorder.connection.stop()
 
@@ -209,7 +214,7 @@ def test_a_broker_that_takes_only_small_packets_is_not_sent_large_ones() -> None
 
 def test_garbage_from_the_broker_is_survived() -> None:
     server, recorder = scripted(b"\xff" * 64, CONNACK)
-    recorder.until(lambda e: isinstance(e, mqtt.Lost))
+    recorder.until(lambda e: isinstance(e, Lost))
     recorder.connected()
     assert recorder.connection.alive
     server.close()
@@ -227,8 +232,75 @@ def test_stop_is_quick_while_the_broker_is_away() -> None:
         unused.bind(("127.0.0.1", 0))
         recorder = Recorder(Broker(host="127.0.0.1", port=unused.getsockname()[1]))
         recorder.connection.start()
-        lost = recorder.until(lambda e: isinstance(e, mqtt.Lost))
-        assert isinstance(lost, mqtt.Lost)
+        lost = recorder.until(lambda e: isinstance(e, Lost))
+        assert isinstance(lost, Lost)
         assert "refused" in lost.reason
         recorder.connection.stop(timeout=WAIT)
         assert not recorder.connection.alive
+
+
+def test_a_message_that_is_not_confirmed_shows_a_stalled_connection() -> None:
+    server, recorder = scripted(CONNACK, CONNACK)
+    recorder.connected()
+    assert not recorder.connection.stalled(0.0)
+    recorder.connection.publish("out", b"x", qos=1)
+    while not recorder.connection.stalled(0.05):
+        pass
+    recorder.connection.start()
+    recorder.connected()  # anew
+    server.close()
+    recorder.connection.stop()
+
+
+def test_qos_0_messages_that_nobody_takes_are_dropped_at_a_bound() -> None:
+    server, recorder = scripted(CONNACK)
+    recorder.connected()
+    sent = 0
+    while recorder.connection.publish("out", b"x" * 10_000) is not None:
+        sent += 1
+        assert sent < 10_000
+    server.close()
+    recorder.connection.stop()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A directory with ca.pem, server.pem and server.key for 127.0.0.1."""
+    binary = shutil.which("openssl")
+    if binary is None:
+        pytest.skip("needs openssl to make certificates")
+    command = [binary, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(tmp_path / "server.key"), "-out", str(tmp_path / "server.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "server.key").chmod(0o644)
+    return tmp_path
+
+
+def test_tls_needs_a_certificate_that_we_trust(certificates: Path) -> None:
+    home = certificates / "mosquitto"
+    home.mkdir()
+    broker = Mosquitto(home)
+    text = broker._configuration.read_text()
+    pair = f"certfile {certificates}/server.pem\nkeyfile {certificates}/server.key\n"
+    broker._configuration.write_text(text + pair)
+    broker.start()
+    trusted = Recorder(
+        Broker(host="127.0.0.1", port=broker.port, tls=Tls(ca_file=certificates / "server.pem"))
+    )
+    trusted.connection.start()
+    trusted.connected()
+    trusted.connection.stop()
+    wary = Recorder(Broker(host="127.0.0.1", port=broker.port, tls=Tls()))
+    wary.connection.start()
+    lost = wary.until(lambda e: isinstance(e, Lost))
+    assert isinstance(lost, Lost)
+    assert "self-signed certificate" in lost.reason
+    wary.connection.stop()
+    broker.stop()
+
+
+def test_tls_files_that_are_no_certificates_are_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    with pytest.raises(ConfigError, match=r"broker\.tls"):
+        Recorder(Broker(tls=Tls(ca_file=tmp_path / "ca.pem")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+from zlib import crc32
 
 from edgespike.agent.grounding import ungrounded
 from edgespike.agent.inbox import Job
@@ -51,6 +52,7 @@ class Generate(Protocol):
         *,
         max_tokens: int,
         temperature: float,
+        seed: int,
         stop_tokens: Sequence[int],
         interrupt: Callable[[], str | None],
         on_prefill: Callable[[int, int], None],
@@ -115,6 +117,7 @@ class Answerer:
             prompt.ids,
             max_tokens=request.max_tokens or settings.prompts.default_max_tokens,
             temperature=request.temperature or 0.0,
+            seed=crc32(request.id.encode()),
             stop_tokens=self._stop,
             interrupt=interrupt,
             on_prefill=self._progress(job, send),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from edgespike.agent import mqtt
+from edgespike.agent.events import ConnectionEvent, Incoming, Lost
 from edgespike.config import Broker, Tls
 from edgespike.declared import Secret
 from edgespike.errors import DataError, EdgespikeError, InternalError, UnavailableError, UsageError
@@ -68,7 +69,7 @@ class Client:
         self._base = f"edgespike/{node}"
         name = f"ask-{uuid.uuid4().hex[:12]}"
         self._responses = f"{self._base}/response/{name}"
-        self._events: queue.SimpleQueue[mqtt.Event | mqtt.Incoming] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[ConnectionEvent | Incoming] = queue.SimpleQueue()
         link = mqtt.Link(
             name="ask",
             client_id=f"edgespike-{name}",
@@ -92,7 +93,7 @@ class Client:
         end = time.monotonic() + timeout_s
         while not self._connection.connected:
             event = self._next(end)
-            if isinstance(event, mqtt.Lost):
+            if isinstance(event, Lost):
                 self._unreachable(event.reason)
             if event is None:
                 self._unreachable(f"no answer within {timeout_s:g} s")
@@ -145,9 +146,9 @@ class Client:
                 match event:
                     case None:
                         raise UnavailableError(self._silence(question.timeout_s))
-                    case mqtt.Lost():
+                    case Lost():
                         self._unreachable(event.reason)
-                    case mqtt.Incoming(topic=self._responses):
+                    case Incoming(topic=self._responses):
                         reply = parse_reply(event.payload)
                         if reply.id != id:
                             continue
@@ -160,13 +161,13 @@ class Client:
             self._connection.publish(f"{self._base}/cancel", id.encode())
             raise
 
-    def _next(self, end: float) -> mqtt.Event | mqtt.Incoming | None:
+    def _next(self, end: float) -> ConnectionEvent | Incoming | None:
         """The next event; None at `end`. Keeps `status` up to date."""
         try:
             event = self._events.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             return None
-        if isinstance(event, mqtt.Incoming) and event.topic == f"{self._base}/status":
+        if isinstance(event, Incoming) and event.topic == f"{self._base}/status":
             self.status = event.payload[:16].decode(errors="replace")
         return event
 

@@ -15,9 +15,10 @@ from typing import TypeVar
 import structlog
 
 from edgespike.agent.deliveries import Deliveries, Delivery
+from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox, Job
 from edgespike.agent.journal import Entry, Journal, JournalError, Key
-from edgespike.agent.mqtt import Connection, Incoming
+from edgespike.agent.mqtt import Connection
 from edgespike.agent.outbox import Final, Outbox
 from edgespike.config import Config
 from edgespike.messages import (
@@ -38,6 +39,9 @@ Later it is a new question: clients that use one id for ever ask about sensors t
 
 MAX_STARTS = 3
 """A prompt whose answer ended the process this often isn't tried again."""
+
+MAX_UNCONFIRMED = 2000
+"""Final replies that wait; refusals of QoS 0 prompts beyond these aren't sent."""
 
 MAX_RESPONSE_TOPIC = 512
 T = TypeVar("T")
@@ -289,6 +293,8 @@ class Desk:
         """
         reply = ErrorReply(id, 0, code, problem)
         self._report(reply)
+        if delivery.packet == 0 and self.unconfirmed >= MAX_UNCONFIRMED:
+            return  # QoS 0 promises nothing, and a flood of it must not fill the memory
         self._outbox.send(
             Final(
                 id,

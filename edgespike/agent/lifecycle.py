@@ -15,6 +15,7 @@ import structlog
 
 from edgespike.agent import mqtt
 from edgespike.agent.answering import Answerer
+from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Bounds, Journal
 from edgespike.agent.notify import Notifier
@@ -30,6 +31,8 @@ STOP_WITHIN_S = 10.0
 """Longest time between the first signal and the end of the process."""
 
 _TICK_S = 0.5
+_STALLED_KEEPALIVES = 3
+"""Keep-alive intervals without the confirmation of a message, after which we connect anew."""
 _MAX_PROMPT_PACKET = 16 << 20
 """Far above the longest prompt, so that a sender of something absurd is told so: what exceeds this,
 the broker drops without a word."""
@@ -82,6 +85,7 @@ class Daemon:
         self._metrics_due = self._started + METRICS_EVERY_S
         self._alive_due = self._started
         self._signals = 0
+        self._stuck = False
 
     def run(self) -> None:
         """Serve until a signal comes. Raises the EdgespikeError that made going on impossible."""
@@ -130,15 +134,20 @@ class Daemon:
                 self._log.error("network_thread_died", connection=connection.link.name)
                 self._counters.add("network_thread_deaths")
                 connection.start()
+            elif connection.stalled(_STALLED_KEEPALIVES * connection.link.keepalive_s):
+                self._log.error("connection_stalled", connection=connection.link.name)
+                connection.start()
         for problem in self._sensing.take_problems()[:_MAX_PROBLEMS]:
             self._log.warning("sensor_message", problem=problem)
         if not self._service.ready:
             return
         self._notifier.status(self._describe())
-        if self._worker.moved_within(self._watchdog_s):
-            self._notifier.alive()
-        else:
+        stuck = not self._worker.moved_within(self._watchdog_s)
+        if stuck and not self._stuck:
             self._log.error("inference_stuck", seconds=self._watchdog_s)
+        self._stuck = stuck
+        if not stuck and self._prompts.alive and self._sensors.alive:
+            self._notifier.alive()
 
     def _describe(self) -> str:
         where = "connected" if self._prompts.connected else "no connection to the broker"
@@ -176,7 +185,7 @@ class Daemon:
                 event = self._events.next(0.05)
             self._service.handle(event)
 
-    def _hear(self, message: mqtt.Incoming) -> None:
+    def _hear(self, message: Incoming) -> None:
         self._sensing.ingest(message.topic, message.payload, time.time())
 
     def _publish_metrics(self) -> None:
@@ -193,7 +202,8 @@ class Daemon:
             "sensors": dict(self._sensing.counts()),
         }
         topic = self._service.settings.topic("metrics")
-        self._prompts.publish(topic, json.dumps(facts).encode())
+        # At QoS 1, so that a connection that has silently stopped working is found out.
+        self._prompts.publish(topic, json.dumps(facts).encode(), qos=1)
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
         if self._signals:

@@ -17,6 +17,7 @@ import ssl
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,14 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edgespike.agent.events import (
+    Connected,
+    ConnectionEvent,
+    Incoming,
+    Lost,
+    Published,
+    SubscriptionRefused,
+)
 from edgespike.config import Broker
 from edgespike.errors import ConfigError, DataError
 
@@ -35,66 +44,12 @@ _SESSION_TAKEN_OVER = 0x8E
 _PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beside topic, payload and correlation data, generously."""
 
+_MAX_UNWRITTEN = 2000
+"""Messages at QoS 0 that wait for a slow network; further ones are lost, as QoS 0 may be."""
 _SHORT_S = 5.0
 """A connection that ends within so many seconds was hardly worth making."""
 _MAX_INFLIGHT = 10
 """Unconfirmed messages of ours: brokers take at least 10, and paho ignores how many they take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message from the broker. `packet` is 0 for QoS 0; `expiry_s` what is left of its life."""
-
-    generation: int
-    topic: str
-    payload: bytes
-    packet: int
-    dup: bool
-    retain: bool
-    response_topic: str | None
-    correlation: bytes | None
-    expiry_s: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The broker took us; `session_present`: and remembers us."""
-
-    connection: str
-    session_present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The connection ended, or could not be made. `taken_over`: by a client with the same id, as
-    far as the broker says so; `short_lived` counts connections in a row that ended right away.
-    """
-
-    connection: str
-    reason: str
-    taken_over: bool = False
-    short_lived: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The broker answered for a QoS 1 message of ours; `refused` says why it didn't take it."""
-
-    connection: str
-    message: int
-    refused: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionRefused:
-    """The broker doesn't let us hear these topics."""
-
-    connection: str
-    topics: tuple[str, ...]
-    reason: str
-
-
-Event = Connected | Lost | Published | SubscriptionRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +89,32 @@ class Link:
     will: Will | None = None
 
 
+class _Outstanding:
+    """Messages that paho hasn't got rid of, oldest first. Its own limit doesn't cover QoS 0."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._infos: deque[tuple[float, paho.MQTTMessageInfo]] = deque()
+
+    def add(self, info: paho.MQTTMessageInfo) -> None:
+        with self._lock:
+            self._infos.append((time.monotonic(), info))
+
+    def oldest(self) -> float | None:
+        """When the oldest was published, in monotonic seconds."""
+        with self._lock:
+            while self._infos:
+                since, info = self._infos[0]
+                if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and not info.is_published():
+                    return since
+                self._infos.popleft()
+            return None
+
+    @property
+    def full(self) -> bool:
+        return self.oldest() is not None and len(self._infos) >= _MAX_UNWRITTEN
+
+
 class Connection:
     """One connection and its network thread. `on_event` and `on_message` are called by that thread
     and must only hand over.
@@ -144,7 +125,7 @@ class Connection:
         link: Link,
         broker: Broker,
         on_message: Callable[[Incoming], None],
-        on_event: Callable[[Event], None],
+        on_event: Callable[[ConnectionEvent], None],
     ) -> None:
         """Nothing is sent before `start`. Raises ConfigError for unusable TLS files."""
         self.link = link
@@ -161,6 +142,8 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._topics: dict[int, tuple[str, ...]] = {}
+        self._unconfirmed = _Outstanding()
+        self._unwritten = _Outstanding()
         self._client = self._make_client()
 
     @property
@@ -225,8 +208,20 @@ class Connection:
             properties.ResponseTopic = response_topic
         if expiry_s is not None:
             properties.MessageExpiryInterval = expiry_s
+        if qos == 0 and self._unwritten.full:
+            return None
         info = self._client.publish(topic, payload, qos, retain, properties)
-        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        (self._unconfirmed if qos else self._unwritten).add(info)
+        return info.mid
+
+    def stalled(self, seconds: float) -> bool:
+        """Whether a message has waited so long for its confirmation, on a connection that is up."""
+        oldest = self._unconfirmed.oldest()
+        if oldest is None or not self._connected:
+            return False
+        return time.monotonic() - max(oldest, self._since) > seconds
 
     def ack(self, generation: int, packets: list[int]) -> None:
         """Acknowledge messages, unless their connection is gone: they will come again."""

@@ -14,6 +14,14 @@ import structlog
 from edgespike import telemetry
 from edgespike.agent import mqtt, worker
 from edgespike.agent.desk import Desk
+from edgespike.agent.events import (
+    Connected,
+    ConnectionEvent,
+    Incoming,
+    Lost,
+    Published,
+    SubscriptionRefused,
+)
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Journal
 from edgespike.config import Config
@@ -28,8 +36,6 @@ UNSTABLE = 3
 """So many connections in a row that ended right away are worth a hint: not every broker says that
 another client took the session."""
 
-_LIVE_SETTINGS = frozenset({"prompts", "context", "logging"})
-
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -43,7 +49,7 @@ class Reload:
     """The configuration is to be read again."""
 
 
-Event = mqtt.Event | mqtt.Incoming | worker.Event | Stop | Reload
+Event = ConnectionEvent | Incoming | worker.Event | Stop | Reload
 
 
 class Events:
@@ -57,7 +63,7 @@ class Events:
 
     def post(self, event: Event) -> None:
         """Add an event."""
-        promised = not isinstance(event, mqtt.Incoming) or event.packet > 0
+        promised = not isinstance(event, Incoming) or event.packet > 0
         if promised or self._queue.qsize() < MAX_EVENTS:
             self._queue.put(event)
         else:
@@ -112,17 +118,17 @@ class Service:
         match event:
             case None:
                 pass
-            case mqtt.Incoming():
+            case Incoming():
                 handler = self._commands.get(event.topic)
                 if handler is not None:
                     handler(event)
-            case mqtt.Connected():
+            case Connected():
                 self._connected(event)
-            case mqtt.Lost():
+            case Lost():
                 self._lost(event)
-            case mqtt.Published():
+            case Published():
                 self._published(event)
-            case mqtt.SubscriptionRefused():
+            case SubscriptionRefused():
                 self._log.error(
                     "subscription_refused",
                     connection=event.connection,
@@ -152,14 +158,14 @@ class Service:
         topic = self.settings.topic("status")
         self._status_message = self._connection.publish(topic, status, qos=1, retain=True)
 
-    def _connected(self, event: mqtt.Connected) -> None:
+    def _connected(self, event: Connected) -> None:
         self._log.info("connected", to=event.connection, session_present=event.session_present)
         self._counters.add("connections")
         if event.connection == self._connection.link.name:
             self.set_status(self.status)
             self.desk.connected(event.session_present)
 
-    def _lost(self, event: mqtt.Lost) -> None:
+    def _lost(self, event: Lost) -> None:
         self._log.warning("disconnected", connection=event.connection, reason=event.reason)
         if event.short_lived == UNSTABLE:
             self._log.error(
@@ -173,14 +179,14 @@ class Service:
                 "stop the other daemon, or give one of the two another `node`"
             )
 
-    def _published(self, event: mqtt.Published) -> None:
+    def _published(self, event: Published) -> None:
         if event.connection != self._connection.link.name:
             return
         if event.message == self._status_message:
             self._status_message = None
         self.desk.confirmed(event.message, event.refused)
 
-    def _cancel(self, message: mqtt.Incoming) -> None:
+    def _cancel(self, message: Incoming) -> None:
         try:
             id = parse_cancel(message.payload)
         except BadPrompt as bad:
@@ -189,7 +195,7 @@ class Service:
             self._log.info("cancel", id=id)
             self.desk.cancel(id)
 
-    def _control(self, message: mqtt.Incoming) -> None:
+    def _control(self, message: Incoming) -> None:
         command = message.payload[:16].decode(errors="replace").strip()
         self._log.info("control", command=command)
         match command:
@@ -203,21 +209,24 @@ class Service:
                 self._log.warning("unknown_control", known=("pause", "resume", "reload"))
 
     def _reread(self) -> None:
-        """New limits of prompts, context and logging count at once; the rest needs a restart."""
+        """`prompts`, `logging` and `context.budget_tokens` count at once; the rest at a restart."""
         try:
             new = self._reload()
         except EdgespikeError as error:
             self._log.error("reload_failed", message=str(error))
             return
+        old = self.settings
+        self.settings = replace(
+            old,
+            prompts=new.prompts,
+            logging=new.logging,
+            context=replace(old.context, budget_tokens=new.context.budget_tokens),
+        )
         waits = [
             field.name
             for field in fields(Config)
-            if field.name not in _LIVE_SETTINGS
-            and getattr(new, field.name) != getattr(self.settings, field.name)
+            if getattr(new, field.name) != getattr(self.settings, field.name)
         ]
-        self.settings = replace(
-            self.settings, **{name: getattr(new, name) for name in _LIVE_SETTINGS}
-        )
         self._inbox.bound = new.prompts.inbox
         telemetry.configure(new.logging.level, new.logging.format)
         self._log.info("reloaded", needs_restart=waits)

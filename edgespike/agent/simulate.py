@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from edgespike.agent import mqtt
+from edgespike.agent.events import Connected, ConnectionEvent
 from edgespike.config import Broker
 
 EVERY_S = 2.0
@@ -87,8 +88,8 @@ class Simulator:
         self._thread.join()
         self._connection.stop()
 
-    def _on_event(self, event: mqtt.Event) -> None:
-        if isinstance(event, mqtt.Connected):
+    def _on_event(self, event: ConnectionEvent) -> None:
+        if isinstance(event, Connected):
             self._connected.set()
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "run",
         help="the daemon: hear sensors, answer prompts",
         description="Run the daemon until SIGTERM or SIGINT; a second signal ends it at once.\n"
-        "SIGHUP reads prompts, context and logging again. Logs go to standard error.",
+        "SIGHUP reads the limits of prompts, and logging, again. Logs go to standard error.",
         epilog="example:\n  edgespike config init > edgespike.yaml\n"
         "  edgespike run --config edgespike.yaml",
         formatter_class=formatter,

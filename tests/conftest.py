@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,6 +102,7 @@ class Peer:
 
     def __init__(self, port: int, *topics: str) -> None:
         self.heard: list[Message] = []
+        self.asked: list[str] = []
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         subscribed: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
@@ -129,6 +131,8 @@ class Peer:
     def prompt(self, payload: Any, **fields: Any) -> None:
         """Send a prompt to the node: text, bytes, or an object that becomes JSON."""
         data = payload if isinstance(payload, str | bytes) else json.dumps(payload)
+        if isinstance(payload, dict) and "id" in payload:
+            self.asked.append(str(payload["id"]))
         self.publish(f"edgespike/{NODE}/prompt", data, **fields)
 
     def until(self, wanted: Callable[[Message], bool], timeout: float = WAIT) -> Message:
@@ -277,10 +281,14 @@ def chatter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running Mosquitto."""
-    directory = tmp_path / "mosquitto"
-    directory.mkdir()
-    mosquitto = Mosquitto(directory)
+    """A running Mosquitto, for this test alone."""
+    yield from _broker(tmp_path)
+
+
+def _broker(directory: Path) -> Iterator[Mosquitto]:
+    home = directory / "mosquitto"
+    home.mkdir()
+    mosquitto = Mosquitto(home)
     mosquitto.start()
     yield mosquitto
     mosquitto.stop()
@@ -288,10 +296,14 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def daemon(tmp_path: Path, broker: Mosquitto, chatter: Path) -> Iterator[DaemonProcess]:
-    """A daemon at the broker, not started."""
-    directory = tmp_path / "daemon"
-    directory.mkdir()
-    process = DaemonProcess(directory, broker.port, chatter)
+    """A daemon at the broker, not started, for this test alone."""
+    yield from _daemon(tmp_path, broker, chatter)
+
+
+def _daemon(directory: Path, broker: Mosquitto, model: Path) -> Iterator[DaemonProcess]:
+    home = directory / "daemon"
+    home.mkdir()
+    process = DaemonProcess(home, broker.port, model)
     yield process
     if process.process is not None and process.process.poll() is None:
         process.kill()
@@ -311,3 +323,36 @@ def online(daemon: DaemonProcess, peer: Peer) -> DaemonProcess:
     daemon.start()
     peer.status("online")
     return daemon
+
+
+@pytest.fixture(scope="session")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """A Mosquitto that all tests share which leave it running."""
+    yield from _broker(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(
+    tmp_path_factory: pytest.TempPathFactory, shared_broker: Mosquitto, chatter: Path
+) -> Iterator[DaemonProcess]:
+    """A daemon that all tests share which leave it running."""
+    for process in _daemon(tmp_path_factory.mktemp("shared"), shared_broker, chatter):
+        process.start()
+        client = Peer(shared_broker.port, f"edgespike/{NODE}/status")
+        client.status("online")
+        client.close()
+        yield process
+
+
+@pytest.fixture
+def asker(shared_broker: Mosquitto, shared_daemon: DaemonProcess) -> Iterator[Peer]:
+    """A client of the shared daemon; afterwards the daemon is idle again."""
+    client = Peer(shared_broker.port, f"edgespike/{NODE}/#", "edgespike/replies/#")
+    yield client
+    client.publish(f"edgespike/{NODE}/control", "resume")
+    for asked in client.asked:
+        client.publish(f"edgespike/{NODE}/cancel", asked)
+    idle = f"idle-{uuid.uuid4().hex}"
+    client.prompt({"prompt": "idle?", "id": idle, "max_tokens": 1, "priority": 0})
+    client.final(idle)
+    client.close()

@@ -113,7 +113,9 @@ def _generate(arguments: argparse.Namespace) -> int:
         finish = piece.finish_reason
         if piece.token is not None:
             tokens.append(piece.token)
-        shown = f"{piece.token} " if arguments.ids and piece.token is not None else piece.text
+        shown = piece.text
+        if arguments.ids:
+            shown = "" if piece.token is None else f"{piece.token} "
         parts.append(shown)
         if not arguments.json:
             print(shown, end="", flush=True)

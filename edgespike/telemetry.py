@@ -6,12 +6,13 @@ line or drive a terminal are escaped, long texts are cut, and fields that hold s
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
 from collections import Counter
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -54,6 +55,25 @@ def escape_fields(
     }
 
 
+class _Output:
+    """A stream that a full disk or a reader who left can't turn into a failure of the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose the line: there is nobody left to tell."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        """Flush, or lose what was written."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 class _Forward(logging.Handler):
     """Sends what libraries log with the standard module into our events."""
 
@@ -85,7 +105,7 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output(out))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(

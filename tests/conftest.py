@@ -73,6 +73,16 @@ class Mosquitto:
             time.sleep(0.02)
         raise AssertionError("mosquitto doesn't listen")
 
+    def freeze(self) -> None:
+        """Stop it from doing anything, with its connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End it in order: it saves its sessions."""
         if self._process is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
@@ -252,7 +254,9 @@ def test_reload_changes_limits_and_names_what_needs_a_restart(
 
 def test_a_broken_file_at_reload_changes_nothing(online: DaemonProcess, peer: Peer) -> None:
     online.settings.write_text("node: [")
-    peer.publish(f"edgespike/{NODE}/control", "reload")
+    online.signal(signal.SIGHUP)
+    while not online.events("reload_failed"):
+        time.sleep(0.02)
     peer.prompt({"prompt": "hello", "id": "x2", "max_tokens": 2})
     assert peer.final("x2").body["type"] == "answer"
     assert len(online.events("reload_failed")) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import time
@@ -12,6 +13,8 @@ import pytest
 from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
 from test_daemon import LONG, MANY_TOKENS, chunk
 
+from edgespike.agent.desk import MAX_STARTS
+
 PROMPT = f"edgespike/{NODE}/prompt"
 
 
@@ -20,17 +23,34 @@ def test_a_prompt_killed_while_it_is_answered_is_answered_once_after_the_restart
     online: DaemonProcess, peer: Peer, payload: dict[str, object]
 ) -> None:
     """With an id of the client, and with one of ours, which must stay the same."""
-    peer.prompt({**payload, "stream": True, "deadline_ms": 4000})
+    peer.prompt({**payload, "stream": True})
     first = peer.until(lambda m: "/response/" in m.topic and m.body["type"] == "chunk")
+    id = first.body["id"]
     online.kill()
     peer.status("offline")
     online.start()
+    peer.status("online")
+    peer.until(chunk(id))
+    peer.publish(f"edgespike/{NODE}/cancel", id)
     answer = peer.final()
     assert answer.topic == first.topic
     assert answer.body["type"] == "answer"
     peer.prompt({"prompt": "hello", "id": "after", "max_tokens": 2})
     peer.final("after")
-    assert len(peer.finals(first.body["id"])) == 1
+    assert len(peer.finals(id)) == 1
+
+
+def test_a_prompt_that_ends_the_daemon_again_and_again_is_given_up(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    peer.prompt({**LONG, "id": "poison"})
+    for _ in range(MAX_STARTS):
+        peer.until(chunk("poison"))
+        online.kill()
+        peer.status("offline")  # and past all chunks of this run
+        online.start()
+    body = peer.final("poison").body
+    assert (body["code"], f"{MAX_STARTS} times" in body["message"]) == ("internal", True)
 
 
 def test_prompts_in_the_inbox_survive_a_kill(online: DaemonProcess, peer: Peer) -> None:
@@ -67,14 +87,14 @@ def test_the_same_id_with_another_question_is_another_prompt(
 def test_a_duplicate_of_a_running_prompt_gets_the_one_answer(
     online: DaemonProcess, peer: Peer
 ) -> None:
-    question = {**LONG, "id": "dup", "deadline_ms": 1500}
+    question = {**LONG, "id": "dup"}
     peer.prompt(question)
     peer.until(chunk("dup"))
     peer.prompt(question)
     peer.prompt({**question, "prompt": "something else"})
-    refused, answered = peer.final("dup").body, peer.final("dup").body
-    assert refused["code"] == "bad_request"
-    assert answered["finish_reason"] == "deadline"
+    assert peer.final("dup").body["code"] == "bad_request"
+    peer.publish(f"edgespike/{NODE}/cancel", "dup")
+    assert peer.final("dup").body["finish_reason"] == "cancelled"
     peer.prompt({"prompt": "hello", "id": "after", "max_tokens": 2})
     peer.final("after")
     assert len(peer.finals("dup")) == 2
@@ -110,18 +130,48 @@ def test_a_prompt_that_sigterm_stops_before_its_first_token_is_answered_later(
     assert peer.final("t3").body["finish_reason"] in ("stop", "length")
 
 
-def test_a_second_signal_ends_it_at_once(daemon: DaemonProcess, broker: Mosquitto) -> None:
-    """Loading can't be interrupted; a second signal doesn't wait for it."""
-    daemon.start()
-    peer = Peer(broker.port, f"edgespike/{NODE}/#")
-    peer.status("online")
+@pytest.mark.parametrize(("signals", "status"), [(1, 0), (2, 128 + signal.SIGTERM)])
+def test_the_stop_is_bounded_and_a_second_signal_ends_it_at_once(
+    online: DaemonProcess, broker: Mosquitto, peer: Peer, signals: int, status: int
+) -> None:
+    """The broker confirms nothing any more, so the answer can't be delivered."""
     peer.prompt({**LONG, "id": "u1"})
     peer.until(chunk("u1"))
-    broker.stop()  # the answer that the first signal ends can't be delivered
-    daemon.signal(signal.SIGTERM)
-    daemon.signal(signal.SIGTERM)
-    assert daemon.wait() in (0, 128 + signal.SIGTERM)
-    peer.close()
+    broker.freeze()
+    for _ in range(signals):
+        seen = len(online.events("stopping"))
+        online.signal(signal.SIGTERM)
+        while len(online.events("stopping")) == seen == 0:
+            time.sleep(0.02)
+    assert online.wait() == status
+    broker.thaw()
+    online.start()
+    assert peer.final("u1").body["finish_reason"] == "cancelled" or signals == 2
+
+
+def test_a_full_disk_silences_nobody(online: DaemonProcess, peer: Peer) -> None:
+    """Neither journal nor log can be written; prompts are answered all the same."""
+    assert online.process is not None
+    pid = online.process.pid
+    limit = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limit[1]))
+    peer.prompt({"prompt": "hello", "id": "f1", "max_tokens": 2})
+    assert peer.final("f1").body["type"] == "answer"
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    question = {"prompt": "hello", "id": "f2", "max_tokens": 2}
+    peer.prompt(question)
+    first = peer.final("f2")
+    peer.prompt(question)
+    assert peer.final("f2").payload == first.payload  # the journal works again
+    assert [event["id"] for event in online.events("prompt")] == ["f2"]
+
+
+def test_cpus_that_cannot_be_had_are_a_warning(daemon: DaemonProcess, peer: Peer) -> None:
+    settings = json.loads(daemon.settings.read_text())
+    daemon.settings.write_text(json.dumps(settings | {"board": {"pin": [1000]}}))
+    daemon.start()
+    peer.status("online")
+    assert daemon.events("not_pinned")[0]["cpus"] == [1000]
 
 
 def test_after_a_broker_restart_it_subscribes_again_and_answers(

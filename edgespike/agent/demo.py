@@ -100,6 +100,7 @@ class Demo:
 def run(model: Path | None, question: str | None, port: int, console: Console) -> None:
     """Start everything, show the sensors, ask `question` or whatever is typed, and clean up."""
     began = time.monotonic()
+    console.print("Starting; the very first start compiles the kernels, for a minute or so ...")
     with Demo(model, port) as demo:
         console.print(
             f"Broker, simulated sensors and the daemon run"

@@ -28,6 +28,7 @@ from edgespike.messages import (
     ErrorCode,
     ErrorReply,
     Reply,
+    Timing,
     new_id,
     parse_prompt,
 )
@@ -72,6 +73,7 @@ class Desk:
         self._generation = 0
         self._log = structlog.get_logger()
         self.stopping = False
+        self.last_timing: Timing | None = None
 
     @property
     def unconfirmed(self) -> int:
@@ -313,6 +315,7 @@ class Desk:
             self._counters.add(f"errors_{reply.code}")
             self._log.warning("prompt", id=reply.id, error=reply.code, message=reply.message)
             return
+        self.last_timing = reply.timing
         self._counters.add("answers")
         self._counters.add("prompt_tokens", reply.usage.prompt_tokens)
         self._counters.add("completion_tokens", reply.usage.completion_tokens)

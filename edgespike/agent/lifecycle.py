@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from types import FrameType
 
 import structlog
@@ -190,6 +191,7 @@ class Daemon:
 
     def _publish_metrics(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
+        timing = self._service.desk.last_timing
         facts = {
             "uptime_s": round(time.monotonic() - self._started, 1),
             "max_rss_mb": round(usage.ru_maxrss / 1024, 1),
@@ -198,6 +200,7 @@ class Daemon:
             "paused": self._inbox.paused,
             "busy": self._worker.busy,
             "unconfirmed": self._service.desk.unconfirmed,
+            "last_timing": timing and asdict(timing),
             "counters": self._counters.snapshot(),
             "sensors": dict(self._sensing.counts()),
         }

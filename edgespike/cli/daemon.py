@@ -89,8 +89,8 @@ def _ask(arguments: argparse.Namespace) -> int:
     from edgespike.errors import UsageError
     from edgespike.messages import Answer, Chunk, Reply
 
-    if not 0 < arguments.timeout <= 86400:
-        raise UsageError("--timeout must be from 0 to 86400 seconds")
+    if not 0 < arguments.timeout <= 3600:
+        raise UsageError("--timeout must be from 0 to 3600 seconds")
     text = sys.stdin.read() if arguments.text == "-" else arguments.text
     if not text.strip():
         raise UsageError("the question is empty")

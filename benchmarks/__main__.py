@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts = machine.facts()
         say = stack.enter_context(_status(progress))
         try:
-            made, skipped = prepare(size, work, args.peer_python, args.gguf, say)
+            made, skipped = prepare(size, work, args.peer_python, args.gguf, args.avx2, say)
         except JobError as error:
             progress.print(f"benchmarks: {error}", style="red", highlight=False)
             return 1
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(
-    size: Size, work: Path, peer_python: str, real: Sequence[Path], say: Say
+    size: Size, work: Path, peer_python: str, real: Sequence[Path], avx2: bool, say: Say
 ) -> tuple[Plan, dict[str, str]]:
     """Write the model files that `work` lacks and compile the kernels; what is left out, and why.
 
@@ -89,8 +89,7 @@ def prepare(
             arguments = {"path": str(models[precision]), "shape": size.shape}
             run(Job("synth", "benchmarks.engine:synth", {**arguments, "precision": precision},
                     timeout_s=900))  # fmt: skip
-    avx2 = True
-    for isa in ("native", "avx2"):
+    for isa in ("native", "avx2") if avx2 else ("native",):
         say(f"compiling kernels for {isa}")
         try:
             run(Job("compile", "benchmarks.engine:compile_kernels", {"isa": isa}, timeout_s=900))
@@ -181,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, metavar="DIR",
                         help="keep the model files here (default: a temporary folder)")  # fmt: skip
     parser.add_argument("--prepare", action="store_true", help="write the model files, no more")
+    parser.add_argument("--no-avx2", dest="avx2", action="store_false",
+                        help="leave out the comparison with AVX2 only")  # fmt: skip
     parser.add_argument("--peer-python", default=sys.executable, metavar="EXE",
                         help="Python that has llama-cpp-python and gguf")  # fmt: skip
     parser.add_argument("--gguf", type=Path, nargs="*", default=[], metavar="FILE",

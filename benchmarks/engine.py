@@ -50,21 +50,22 @@ def decode(
     verify: bool = False,
     started: float | None = None,
 ) -> dict[str, Any]:
-    """Decode `tokens` random tokens one by one behind `depth` others, without sampling."""
+    """Decode `tokens` random tokens one by one behind `depth` others, without sampling.
+
+    At least a few tokens always come before.
+    """
     engine = edgespike.load(model, threads=threads, isa=isa, verify=verify)
-    ids = _random_ids(engine, _WARM + depth + tokens)
+    ids = _random_ids(engine, max(depth, _WARM) + tokens)
     session = engine.session()
     session.advance(ids[:1])
     first = None if started is None else time.monotonic() - started
-    empty = engine.session().snapshot()
     for token in ids[1:_WARM]:
         session.advance([token])
-    session.restore(empty)
-    if depth:
-        session.advance(ids[:depth])
+    if depth > _WARM:
+        session.advance(ids[_WARM:depth])
     meter = Meter()
     start = time.perf_counter()
-    for token in ids[depth : depth + tokens]:
+    for token in ids[-tokens:]:
         session.advance([token])
     seconds = time.perf_counter() - start
     joules = meter.per_token(tokens)
@@ -197,7 +198,8 @@ def firing(model: str, rate: float, tokens: int) -> dict[str, Any]:
     for i in range(config.n_layers):
         container.array(f"blocks.{i}.ffn.norm.weight")[:] = gain(rate)
         container.array(f"blocks.{i}.ffn.up.scale")[:] *= gain(rate) / gain(before["ffn_up"])
-    engine = Model(container)
+    image.flags.writeable = False  # as a file's map is: kernels are compiled for those
+    engine = Model(replace(container, image=image))
     ids = _random_ids(engine, _WARM + tokens)
     warm = engine.session()
     for token in ids[:_WARM]:

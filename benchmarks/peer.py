@@ -17,6 +17,8 @@ from typing import Any
 from benchmarks.energy import Meter
 
 _BLOCK, _BLOCK_BYTES = 32, 34  # Q8_0: an fp16 scale and 32 bytes
+_WARM = 8
+"""Tokens after which every page of the file has been touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +169,21 @@ def _load(model: str, threads: int, context: int) -> Any:
 def decode(
     model: str, threads: int, tokens: int, depth: int = 0, started: float | None = None
 ) -> dict[str, Any]:
-    """Decode `tokens` tokens one by one behind `depth` others, without sampling."""
+    """Decode `tokens` tokens one by one behind `depth` others, without sampling.
+
+    At least a few tokens always come before.
+    """
     llama = _load(model, threads, depth + tokens + 64)
-    ids = _random_ids(llama, depth + tokens + 9)
+    ids = _random_ids(llama, max(depth, _WARM) + tokens)
     llama.eval(ids[:1])
     first = None if started is None else time.monotonic() - started
-    for token in ids[1:9]:  # every page of the file has been touched then
+    for token in ids[1:_WARM]:
         llama.eval([token])
-    llama.reset()
-    if depth:
-        llama.eval(ids[:depth])
+    if depth > _WARM:
+        llama.eval(ids[_WARM:depth])
     meter = Meter()
     start = time.perf_counter()
-    for token in ids[depth : depth + tokens]:
+    for token in ids[-tokens:]:
         llama.eval([token])
     seconds = time.perf_counter() - start
     return {

@@ -14,6 +14,7 @@ from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
 from test_daemon import LONG, MANY_TOKENS, chunk
 
 from edgespike.agent.desk import MAX_STARTS
+from edgespike.agent.journal import Journal, Key
 
 PROMPT = f"edgespike/{NODE}/prompt"
 
@@ -51,6 +52,29 @@ def test_a_prompt_that_ends_the_daemon_again_and_again_is_given_up(
         online.start()
     body = peer.final("poison").body
     assert (body["code"], f"{MAX_STARTS} times" in body["message"]) == ("internal", True)
+
+
+def test_a_prompt_whose_answer_was_delivered_is_only_acknowledged_after_a_kill(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    """The kill came between the broker's confirmation and our acknowledgement."""
+    peer.publish(f"edgespike/{NODE}/control", "pause")
+    peer.prompt({"prompt": "hello", "id": "z1", "stream": True})
+    peer.until(lambda m: m.topic.endswith("/z1") and m.body["type"] == "accepted")
+    online.kill()
+    journal = Journal(online.directory / "state" / f"{NODE}.journal")
+    key = Key("z1", f"edgespike/{NODE}/response/z1")
+    journal.record(key, b"an answer", time.time())
+    journal.deliver(key, time.time())
+    journal.close()
+    for count in (1, 1):  # at the second start the broker doesn't send it again
+        online.start()
+        peer.status("online")
+        peer.prompt({"prompt": "hello", "id": f"after{time.time()}", "max_tokens": 2})
+        peer.final()
+        assert len(online.events("already_answered")) == count
+        online.kill()
+    assert not peer.finals("z1")
 
 
 def test_prompts_in_the_inbox_survive_a_kill(online: DaemonProcess, peer: Peer) -> None:

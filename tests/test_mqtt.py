@@ -92,6 +92,8 @@ def test_a_stale_acknowledgement_is_not_sent(recorder: Recorder, peer: Peer) -> 
     cut(recorder)
     recorder.connected()
     recorder.connection.ack(first.generation, [first.packet])
+    recorder.connection.publish("out", b"after it", qos=1)
+    recorder.until(lambda e: isinstance(e, Published))
     cut(recorder)
     again = recorder.message(), recorder.message()
     assert [m.payload for m in again] == [b"one", b"one"]

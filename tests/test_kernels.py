@@ -37,40 +37,45 @@ def jit(function):  # type: ignore[no-untyped-def]
 
 
 @jit
-def int_1x1(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.int_tile_1x1(w, 0, n, x, 0, n, n, out)
+def int_row(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.int_row(w, 0, n, x, 0, n, n, out, 1, 0)
 
 
 @jit
-def int_2x4(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.int_tile_2x4(w, 0, n, x, 0, n, n, out)
+def int_row4(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.int_row4(w, 0, n, x, 0, n, n, out, 1, 0)
 
 
 @jit
-def float_1x1(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.float_tile_1x1(w, 0, n, x, 0, n, n, out)
+def int_block(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.int_block(w, 0, n, x, 0, n, n, out, 1, 0)
 
 
 @jit
-def float_2x4(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.float_tile_2x4(w, 0, n, x, 0, n, n, out)
+def float_row(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.float_row(w, 0, n, x, 0, n, n, out, 1)
+
+
+@jit
+def float_block(w, x, n, out):  # type: ignore[no-untyped-def]
+    simd.float_block(w, 0, n, x, 0, n, n, out, 1)
 
 
 @pytest.mark.parametrize("n", [*SIZES, 8192, 8193, 20_000])
 @pytest.mark.parametrize("extreme", [False, True], ids=["random", "largest"])
 def test_integer_tiles_are_exact(n: int, extreme: bool, rng: np.random.Generator) -> None:
     """Even where every product is the largest there is, past what 32 bits hold."""
+    rows, columns = simd.TILE_ROWS, simd.TILE_COLUMNS
     if extreme:
-        w, x = np.full((2, n), -127, np.int8), np.full((4, n), 32767, np.int16)
+        w, x = np.full((rows, n), -127, np.int8), np.full((columns, n), 32767, np.int16)
     else:
-        w = rng.integers(-127, 128, (2, n), np.int8)
-        x = rng.integers(-32767, 32768, (4, n), np.int16)
+        w = rng.integers(-127, 128, (rows, n), np.int8)
+        x = rng.integers(-32767, 32768, (columns, n), np.int16)
     exact = w.astype(np.int64) @ x.astype(np.int64).T
-    out = np.zeros(8, np.int64)
-    int_2x4(w.reshape(-1), x.reshape(-1), n, out)
-    np.testing.assert_array_equal(out.reshape(2, 4), exact)
-    int_1x1(w[1], x[2], n, out)
-    assert out[0] == exact[1, 2]
+    for tile, cells in [(int_row, exact[:1, :1]), (int_row4, exact[:1]), (int_block, exact)]:
+        out = np.full(2 + cells.size, -7, np.int64)
+        tile(w.reshape(-1), x.reshape(-1), n, out)
+        assert out.tolist() == [-7, *cells.reshape(-1).tolist(), -7]
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -90,11 +95,11 @@ def test_float_tiles_add_sixteen_lanes_in_one_order(n: int, rng: np.random.Gener
             total += a[i] * b[i]
         return total
 
-    out = np.zeros(8, np.float32)
-    float_2x4(w.reshape(-1), x.reshape(-1), n, out)
-    assert out.reshape(2, 4).tolist() == [[twin(a, b) for b in x] for a in w]
-    float_1x1(w[0], x[3], n, out)
-    assert out[0] == twin(w[0], x[3])
+    out = np.zeros(10, np.float32)
+    float_block(w.reshape(-1), x.reshape(-1), n, out)
+    assert out.tolist() == [0, *(twin(a, b) for a in w for b in x), 0]
+    float_row(w[1], x[3], n, out)
+    assert out[1] == twin(w[1], x[3])
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -145,14 +150,14 @@ def test_project_int8_is_exact_for_any_rows_and_positions(
     data = w.tobytes() + bytes(start - w.nbytes) + scale.tobytes()
     weights = weights_of(np.frombuffer(data, np.uint8), arrays.INT8)
     x = rng.standard_normal((m, n)).astype(np.float32)
-    q, q_scale = np.zeros((m, n), np.int16), np.zeros(m, np.float32)
+    q, q_scale = np.zeros((m + 3, n), np.int16), np.zeros(m, np.float32)
     for p in range(m):
         dense.quantise(x, p, n, q, q_scale)
     out = np.full((m, rows), np.nan, np.float32)
     first, last = rows // 3, rows
     scratch = scratch_for(m, n + n % 2)
     dense.project(weights, 0, start // 4, first, last, n, x, q, q_scale, m, out, scratch, 0)
-    total = (q.astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
+    total = (q[:m].astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
     expected = total * q_scale[:, None] * scale
     np.testing.assert_array_equal(out[:, first:], expected[:, first:])
     assert np.isnan(out[:, :first]).all()
@@ -219,24 +224,29 @@ def test_exp_is_accurate_and_vanishes_far_below_zero() -> None:
     assert attention.exp32(np.float32(-1e30)) == 0
 
 
-@pytest.mark.parametrize("used", [1, 2, 17, 64, 70])
-@pytest.mark.parametrize("dim", [2, 6, 16, 64])
+def visible_slots(position: int, window: int, anchors: int) -> list[int]:
+    parts = [attention.visible_part(part, position, window, anchors) for part in range(3)]
+    return [slot for first, last in parts for slot in range(first, last)]
+
+
+@pytest.mark.parametrize("position", [0, 1, 3, 17, 63, 70, 300])
+@pytest.mark.parametrize(("window", "anchors"), [(0, 0), (5, 2), (40, 4), (63, 0)])
+@pytest.mark.parametrize("dim", [2, 6, 16, 63, 64])
 def test_attend_matches_softmax_over_the_unmasked_slots(
-    used: int, dim: int, rng: np.random.Generator
+    position: int, window: int, anchors: int, dim: int, rng: np.random.Generator
 ) -> None:
-    keys = rng.standard_normal((dim, 80), np.float32)
-    values = rng.standard_normal((80, dim), np.float32)
+    keys = rng.standard_normal((dim, 96), np.float32)
+    values = rng.standard_normal((96, dim), np.float32)
     q = rng.standard_normal(dim, np.float32) * 3
-    mask = np.where(rng.random(80) < 0.4, attention.MASKED, 0).astype(np.float32)
-    mask[used - 1] = 0
-    open_slots = [j for j in range(used) if mask[j] == 0]
-    scores = keys[:, open_slots].T.astype(np.float64) @ q / np.sqrt(dim)
+    mask = np.where(rng.random(96) < 0.4, attention.MASKED, 0).astype(np.float32)
+    mask[attention.slot_of(position, window, anchors)] = 0
+    seen = [slot for slot in visible_slots(position, window, anchors) if mask[slot] == 0]
+    scores = keys[:, seen].T.astype(np.float64) @ q / np.sqrt(dim)
     p = np.exp(scores - scores.max())
-    expected = (p / p.sum()) @ values[open_slots]
-    out = q.copy()
-    ones = np.ones(80, np.float32)
-    cell = np.zeros(8, np.float32)
-    attention.attend(out, keys, values, mask, used, dim, np.zeros(80, np.float32), ones, cell)
+    expected = (p / p.sum()) @ values[seen]
+    out, work, cell = q.copy(), np.zeros(96, np.float32), np.zeros(8, np.float32)
+    ones = np.ones(96, np.float32)
+    attention.attend(out, keys, values, mask, position, window, anchors, work, ones, cell)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -252,18 +262,18 @@ def test_rotation_matches_the_twin(position: int, rng: np.random.Generator) -> N
 
 
 @pytest.mark.parametrize(("window", "anchors"), [(0, 0), (3, 0), (3, 2), (2, 9), (7, 4)])
-def test_slots_hold_just_the_visible_positions(window: int, anchors: int) -> None:
-    """After each position the slots hold the anchors and the last window + 1 positions."""
+def test_a_position_sees_the_anchors_and_the_window_and_nothing_else(
+    window: int, anchors: int
+) -> None:
+    """Also after positions were taken back: what they overwrote was out of sight."""
     held: dict[int, int] = {}
     for position in range(60):
-        slot = attention.slot_of(position, window, anchors)
-        assert 0 <= slot < min(position + 1, anchors + window + 1)
-        held[slot] = position
-        visible = {k for k in range(position + 1) if position - k <= window or k < anchors}
-        assert visible <= set(held.values())
-        assert all(k in visible or k >= anchors for k in held.values())
-        stale = set(held.values()) - visible
-        assert not stale or window < anchors
+        for ahead in range(position, position + arrays.LOOKAHEAD + 1):
+            held[attention.slot_of(ahead, window, anchors)] = ahead
+        seen = [held[slot] for slot in visible_slots(position, window, anchors)]
+        expected = [k for k in range(position + 1) if position - k <= window or k < anchors]
+        assert sorted(seen) == expected
+        assert max(held) < anchors + window + 1 + arrays.LOOKAHEAD
 
 
 def test_threads_meet_at_the_barrier() -> None:

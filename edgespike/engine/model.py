@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.engine.generate import Interrupt, Piece, Progress, Sampling, generate
+from edgespike.engine.generate import Interrupt, Piece, Progress, Request, generate
+from edgespike.engine.sample import Sampling
 from edgespike.engine.session import Session
 from edgespike.engine.workers import Workers
 from edgespike.errors import DataError
@@ -83,6 +84,7 @@ class Model:
         logit_rows: NDArray[np.int64],
         logits: NDArray[np.float32],
         owners: NDArray[np.int64] | None = None,
+        trail: bool = False,
     ) -> None:
         """Advance by at most `step_positions` positions.
 
@@ -97,6 +99,7 @@ class Model:
             logit_row=logit_rows,
             logits=logits,
             prior_logits=np.empty_like(logits),
+            trail=trail,
         )
 
         def work(thread: int, threads: int, counter: NDArray[np.int64]) -> None:
@@ -106,6 +109,14 @@ class Model:
 
         with self._lock:
             self._workers.run(work)
+
+    def take_back(self, state: State, kept: int) -> None:
+        """Return `state` to what it was after the first `kept` positions, at least one, of the last
+        step, which kept a trail.
+        """
+        np.copyto(state.membrane[0], self._scratch.trail_membrane[kept - 1])
+        np.copyto(state.memory[0], self._scratch.trail_memory[kept - 1])
+        np.copyto(state.spikes[0], self._scratch.trail_spikes[kept - 1])
 
     def generate(
         self,
@@ -119,6 +130,7 @@ class Model:
         stop_tokens: Sequence[int] = (),
         interrupt: Interrupt | None = None,
         on_prefill: Progress | None = None,
+        lookup: bool = True,
     ) -> Iterator[Piece]:
         """Continue `prompt`, piece by piece.
 
@@ -133,9 +145,8 @@ class Model:
             ids: Sequence[int] = self.tokenizer.encode(prompt, bos=active.position == 0)
         else:
             ids = prompt
-        return generate(
-            self, active, ids, max_tokens, sampling, frozenset(stop_tokens), interrupt, on_prefill
-        )
+        request = Request(ids, max_tokens, sampling, frozenset(stop_tokens), lookup)
+        return generate(self, active, request, interrupt, on_prefill)
 
     def close(self) -> None:
         """End the helper threads; the model can't be used afterwards."""

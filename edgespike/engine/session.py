@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.errors import DataError, UsageError
-from edgespike.model.arrays import State
+from edgespike.model.arrays import LOOKAHEAD, State
 from edgespike.model.state import new_state
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Session:
         self.model = model
         self._state = new_state(model.config)
         self._position = 0
+        self._drafted = 0
 
     @property
     def position(self) -> int:
@@ -67,15 +68,10 @@ class Session:
         How tokens are divided among calls changes no bit of the result. Raises UsageError when
         `tokens` is empty or holds an id outside the vocabulary; the session is then unchanged.
         """
-        ids = np.asarray(tokens, np.int64)
-        if ids.ndim != 1 or ids.size == 0:
-            raise UsageError("advance needs at least one token, in a flat sequence")
-        vocab = self.model.config.vocab_size
-        if ids.min() < 0 or ids.max() >= vocab:
-            bad = int(ids[(ids < 0) | (ids >= vocab)][0])
-            raise UsageError(f"token id {bad} is outside the vocabulary of {vocab}")
+        ids = self._checked(tokens)
+        self._drafted = 0
         wanted = np.arange(ids.size) if all_logits else np.array([ids.size - 1])
-        logits = np.empty((wanted.size, vocab), np.float32)
+        logits = np.empty((wanted.size, self.model.config.vocab_size), np.float32)
         filled = 0
         for start in range(0, ids.size, self.model.step_positions):
             chunk = ids[start : start + self.model.step_positions]
@@ -90,6 +86,30 @@ class Session:
             filled += here.size
         return logits if all_logits else logits[0]
 
+    def draft(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Append 1 to 8 tokens, the last of which may be taken back; logits float32 [m, V]."""
+        if not 1 <= len(tokens) <= LOOKAHEAD + 1:
+            raise UsageError(f"a draft has from 1 to {LOOKAHEAD + 1} tokens, not {len(tokens)}")
+        ids = self._checked(tokens)
+        logits = np.empty((ids.size, self.model.config.vocab_size), np.float32)
+        positions = np.arange(self._position, self._position + ids.size, dtype=np.int64)
+        self.model.step(self._state, ids, positions, np.arange(ids.size), logits, trail=True)
+        self._position += ids.size
+        self._drafted = ids.size
+        return logits
+
+    def take_back(self, count: int) -> None:
+        """Forget the last `count` tokens, of which the first of the `draft` just made is none.
+
+        Raises UsageError when there is no such draft.
+        """
+        if not 0 <= count < self._drafted:
+            raise UsageError(f"can't take back {count} tokens of a draft of {self._drafted}")
+        if count:
+            self.model.take_back(self._state, self._drafted - count)
+            self._position -= count
+        self._drafted = 0
+
     def snapshot(self) -> Snapshot:
         """A copy of the state, to come back to."""
         state = State._make(array.copy() for array in self._state)
@@ -101,6 +121,7 @@ class Session:
             raise UsageError("the snapshot belongs to another model")
         _copy_state(snapshot.state, self._state)
         self._position = snapshot.position
+        self._drafted = 0
 
     def fork(self) -> Session:
         """Another session that continues from here on its own."""
@@ -126,6 +147,16 @@ class Session:
         if snapshot.fingerprint != self.model.fingerprint:
             raise DataError(f"{path}: the session belongs to another model")
         self.restore(snapshot)
+
+    def _checked(self, tokens: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        ids = np.asarray(tokens, np.int64)
+        if ids.ndim != 1 or ids.size == 0:
+            raise UsageError("advance needs at least one token, in a flat sequence")
+        vocab = self.model.config.vocab_size
+        if ids.min() < 0 or ids.max() >= vocab:
+            bad = int(ids[(ids < 0) | (ids >= vocab)][0])
+            raise UsageError(f"token id {bad} is outside the vocabulary of {vocab}")
+        return ids
 
 
 def _copy_state(source: State, target: State) -> None:

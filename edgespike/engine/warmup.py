@@ -50,6 +50,7 @@ def warm_up(isa: str) -> tuple[Path, float]:
             logit_row=np.zeros(1, np.int64),
             logits=np.zeros((1, config.vocab_size), np.float32),
             prior_logits=np.zeros((1, config.vocab_size), np.float32),
+            trail=False,
         ),
         0,
         1,

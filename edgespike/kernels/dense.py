@@ -6,21 +6,19 @@ import numpy as np
 
 from edgespike.kernels.compiler import inlined
 from edgespike.kernels.simd import (
-    float_tile_1x1,
-    float_tile_2x4,
-    int_tile_1x1,
-    int_tile_2x4,
-    prefetch,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    float_block,
+    float_row,
+    int_block,
+    int_row,
+    int_row4,
 )
 from edgespike.model.arrays import INT8
 
 LIMIT = 32767  # activations enter integer products as int16
 # Rows that stay in the L1 cache while every block of four positions passes over them.
 ROW_BLOCK = 8
-# From this many positions on a block is computed on for long enough to fetch the next one
-# meanwhile.
-_PREFETCH_FROM = 8
-_CACHE_LINE = 64
 _ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding and subtracting it rounds half to even
 
 
@@ -51,26 +49,26 @@ def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out,
         end = min(block + ROW_BLOCK, last)
         p = 0
         while p < m:
-            columns = 4 if p + 4 <= m else 1
+            columns = min(TILE_COLUMNS, m - p)
+            # The first positions to pass over a block fetch the next one.
+            ahead = ROW_BLOCK * n if p == 0 else 0
             r = block
             while r < end:
-                rows = 2 if columns == 4 and r + 2 <= end else 1
+                rows = TILE_ROWS if m > TILE_COLUMNS and columns > 1 and r + TILE_ROWS <= end else 1
                 at = offset + r * n
-                if rows == 2:
-                    int_tile_2x4(w, at, n, flat, p * stride, stride, n, cells)
+                if rows > 1:
+                    int_block(w, at, n, flat, p * stride, stride, n, cells, 0, ahead)
+                elif columns > 1:
+                    int_row4(w, at, n, flat, p * stride, stride, n, cells, 0, 0)
                 else:
                     for c in range(columns):
-                        int_tile_1x1(w, at, n, flat, (p + c) * stride, stride, n, cells[c:])
+                        int_row(w, at, n, flat, (p + c) * stride, stride, n, cells, c, 0)
                 for i in range(rows):
                     row_scale = scale[scale_offset + r + i]
                     for c in range(columns):
-                        total = np.float32(cells[i * columns + c])
+                        total = np.float32(cells[i * TILE_COLUMNS + c])
                         out[p + c, r + i] = total * q_scale[p + c] * row_scale
                 r += rows
-            if m >= _PREFETCH_FROM:
-                ahead = offset + end * n + p * (ROW_BLOCK * n // m)
-                for line in range(columns * (ROW_BLOCK * n // m) // _CACHE_LINE + 1):
-                    prefetch(w, ahead + line * _CACHE_LINE)
             p += columns
 
 
@@ -83,19 +81,19 @@ def _rows_float(weights, offset, first, last, n, x, m, out, cells):
         end = min(block + ROW_BLOCK, last)
         p = 0
         while p < m:
-            columns = 4 if p + 4 <= m else 1
+            columns = min(TILE_COLUMNS, m - p)
             r = block
             while r < end:
-                rows = 2 if columns == 4 and r + 2 <= end else 1
+                rows = 2 if columns > 1 and r + 2 <= end else 1
                 at = offset + r * n
                 if rows == 2:
-                    float_tile_2x4(w, at, n, flat, p * stride, stride, n, cells)
+                    float_block(w, at, n, flat, p * stride, stride, n, cells, 0)
                 else:
                     for c in range(columns):
-                        float_tile_1x1(w, at, n, flat, (p + c) * stride, stride, n, cells[c:])
+                        float_row(w, at, n, flat, (p + c) * stride, stride, n, cells, c)
                 for i in range(rows):
                     for c in range(columns):
-                        out[p + c, r + i] = cells[i * columns + c]
+                        out[p + c, r + i] = cells[i * TILE_COLUMNS + c]
                 r += rows
             p += columns
 
@@ -104,8 +102,9 @@ def _rows_float(weights, offset, first, last, n, x, m, out, cells):
 def project(weights, offset, scale_offset, first, last, n, x, q, q_scale, m, out, scratch, thread):
     """out[:m, first:last] = W[first:last] x for an output-major matrix W of n inputs.
 
-    Integer models read the quantised `q` and `q_scale`, float models `x`. The result for a position
-    depends neither on m nor on which rows a thread takes.
+    Integer models read the quantised `q` and `q_scale`, float models `x`; both have a multiple of
+    four rows, because a block of positions may read past m. The result for a position depends
+    neither on m nor on which rows a thread takes.
     """
     if weights.precision == INT8:
         cells = scratch.tile_int[thread]

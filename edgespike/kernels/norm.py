@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgespike.kernels.compiler import inlined
-from edgespike.kernels.simd import float_tile_1x1
+from edgespike.kernels.simd import float_row
 
 EPSILON = np.float32(1e-5)
 
@@ -18,11 +18,11 @@ def layer_norm(y, x, n, floats, weight, bias, ones, cell):
     variance is the biased one, of centred values.
     """
     size = np.float32(n)
-    float_tile_1x1(y, 0, 0, ones, 0, 0, n, cell)
+    float_row(y, 0, 0, ones, 0, 0, n, cell, 0)
     mean = cell[0] / size
     for i in range(n):
         x[i] = y[i] - mean
-    float_tile_1x1(x, 0, 0, x, 0, 0, n, cell)
+    float_row(x, 0, 0, x, 0, 0, n, cell, 0)
     scale = np.float32(1.0) / np.sqrt(cell[0] / size + EPSILON)
     for i in range(n):
         x[i] = x[i] * scale * floats[weight + i] + floats[bias + i]

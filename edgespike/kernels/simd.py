@@ -9,6 +9,7 @@ exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -20,10 +21,17 @@ from edgespike.kernels.compiler import x86_vector_bits
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _I8, _F32 = ir.IntType(8), ir.FloatType()
 
-LANES = 16
-_STEP = 32  # int16 elements per multiply-add: two products go into each of the 16 int32 lanes
-# |w| <= 127 and |q| <= 32767: a lane takes two products a step, so 256 steps stay below 2**31.
+FLOAT_LANES = 16
+# An integer step takes one vector register of int32 sums; two int16 products go into each lane.
+INT_LANES = max(x86_vector_bits(), 128) // 32
+_STEP = 2 * INT_LANES
+# |w| <= 127 and |q| <= 32767: a lane takes two products a step, so 256 steps stay below 2**31, also
+# when they are spread over several accumulators that are added in the end.
 _FLUSH = 256 * _STEP
+_CACHE_LINE = 64
+# Rows of a block for several positions: as many as the registers hold sums for, times four.
+TILE_ROWS = 4 if x86_vector_bits() == 512 else 2
+TILE_COLUMNS = 4
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -76,39 +84,20 @@ def _multiply_add(builder: Any, acc: Any, w: Any, x: Any) -> Any:
     portable form (measured: multiplies in 32 bits, a third of the speed). Its result is exact here,
     because no product is (-32768) * (-32768). With VNNI, LLVM fuses the addition as well.
     """
-    bits = x86_vector_bits()
-    if not bits:
+    if not x86_vector_bits():
         return builder.add(acc, _portable_pairs(builder, w, x))
-    name, lanes = _PAIR_INSTRUCTION[bits], bits // 16
-    vector = ir.VectorType(_I16, lanes)
-    signature = ir.FunctionType(ir.VectorType(_I32, lanes // 2), [vector, vector])
+    name = {
+        512: "llvm.x86.avx512.pmaddw.d.512",
+        256: "llvm.x86.avx2.pmadd.wd",
+        128: "llvm.x86.sse2.pmadd.wd",
+    }[x86_vector_bits()]
+    signature = ir.FunctionType(acc.type, [w.type, x.type])
     function = cgutils.get_or_insert_function(builder.module, signature, name)
-    parts = []
-    for start in range(0, _STEP, lanes):
-        take = range(start, start + lanes)
-        parts.append(
-            builder.call(function, [_shuffle(builder, w, take), _shuffle(builder, x, take)])
-        )
-    while len(parts) > 1:
-        parts = [_concatenate(builder, a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return builder.add(acc, parts[0])
-
-
-_PAIR_INSTRUCTION = {
-    512: "llvm.x86.avx512.pmaddw.d.512",
-    256: "llvm.x86.avx2.pmadd.wd",
-    128: "llvm.x86.sse2.pmadd.wd",
-}
-
-
-def _concatenate(builder: Any, low: Any, high: Any) -> Any:
-    lanes = 2 * low.type.count
-    mask = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
-    return builder.shuffle_vector(low, high, mask)
+    return builder.add(acc, builder.call(function, [w, x]))
 
 
 def _portable_pairs(builder: Any, w: Any, x: Any) -> Any:
-    wide = ir.VectorType(_I32, LANES)
+    wide = ir.VectorType(_I32, INT_LANES)
 
     def products(first: int) -> Any:
         take = range(first, _STEP, 2)
@@ -118,21 +107,31 @@ def _portable_pairs(builder: Any, w: Any, x: Any) -> Any:
     return builder.add(products(0), products(1))
 
 
-def _int_tile(rows: int, columns: int, unroll: int) -> Any:
+def _prefetch(builder: Any, address: Any) -> None:
+    byte = _I8.as_pointer()
+    signature = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0i8")
+    read, keep, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
+    builder.call(function, [builder.bitcast(address, byte), read, keep, data])
+
+
+def _int_tile(rows: int, columns: int, *, unroll: int, fetch: bool) -> Any:
     """Intrinsic: `rows` int8 weight rows times `columns` int16 vectors, exact in int64.
 
-    `unroll` steps go to accumulators of their own, to hide the latency of the multiply-add.
+    The products go to out[out_at : out_at + rows * columns], row by row. `unroll` steps go to
+    accumulators of their own, to hide the latency of the multiply-add. With `fetch`, the weights
+    that lie `ahead` elements further on are prefetched.
     """
 
     @intrinsic
-    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):
-        signature = types.void(
-            w, types.intp, types.intp, x, types.intp, types.intp, types.intp, out
-        )
+    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out, out_at, ahead):
+        index = types.intp
+        signature = types.void(w, index, index, x, index, index, index, out, index, index)
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            w_value, w_first, w_step, x_value, x_first, x_step, size, out_value = args
-            wide = ir.VectorType(_I32, LANES)
+            w_value, w_first, w_step, x_value, x_first, x_step, size, *target, far = args
+            out_value, out_first = target
+            wide = ir.VectorType(_I32, INT_LANES)
             w_row = _rows(context, builder, sig.args[0], w_value, w_first, w_step, rows)
             x_row = _rows(context, builder, sig.args[3], x_value, x_first, x_step, columns)
             cells = [(r, c) for r in range(rows) for c in range(columns)]
@@ -141,9 +140,14 @@ def _int_tile(rows: int, columns: int, unroll: int) -> Any:
 
             def steps(first: Any, count: Any, lanes: Sequence[Any]) -> Any:
                 """`count` times len(lanes) steps from element `first`; returns where they end."""
-                stride = ir.Constant(_I64, _STEP * len(lanes))
+                length = _STEP * len(lanes)
                 with cgutils.for_range(builder, count) as loop:
-                    start = builder.add(first, builder.mul(loop.index, stride))
+                    start = builder.add(first, builder.mul(loop.index, ir.Constant(_I64, length)))
+                    if fetch:
+                        for r in range(rows):
+                            for line in range(0, max(length, _CACHE_LINE), _CACHE_LINE):
+                                at = builder.add(start, builder.add(far, ir.Constant(_I64, line)))
+                                _prefetch(builder, builder.gep(w_row[r], [at]))
                     for offset, cell in enumerate(lanes):
                         at = builder.add(start, ir.Constant(_I64, _STEP * offset))
                         xs = [_load(builder, builder.gep(p, [at]), _I16, _STEP) for p in x_row]
@@ -154,7 +158,7 @@ def _int_tile(rows: int, columns: int, unroll: int) -> Any:
                                 place = cell[r * columns + c]
                                 added = _multiply_add(builder, builder.load(place), ws, xs[c])
                                 builder.store(added, place)
-                return builder.add(first, builder.mul(count, stride))
+                return builder.add(first, builder.mul(count, ir.Constant(_I64, length)))
 
             _, covered = _chunks(builder, size, _STEP)
             flush = ir.Constant(_I64, _FLUSH)
@@ -172,11 +176,12 @@ def _int_tile(rows: int, columns: int, unroll: int) -> Any:
                     rest = builder.sub(builder.add(start, length), at)
                     steps(at, builder.sdiv(rest, ir.Constant(_I64, _STEP)), sums[:1])
                 for index, total in enumerate(totals):
-                    exact = builder.load(total)
-                    for lane in sums:
-                        longer = builder.sext(builder.load(lane[index]), ir.VectorType(_I64, LANES))
-                        exact = builder.add(exact, _fold(builder, longer, builder.add))
-                    builder.store(exact, total)
+                    lanes = [builder.load(lane[index]) for lane in sums]
+                    longer = builder.sext(
+                        reduce(builder.add, lanes), ir.VectorType(_I64, INT_LANES)
+                    )
+                    folded = _fold(builder, longer, builder.add)
+                    builder.store(builder.add(builder.load(total), folded), total)
             with cgutils.for_range(builder, builder.sub(size, covered)) as loop:
                 at = builder.add(covered, loop.index)
                 for (r, c), total in zip(cells, totals, strict=True):
@@ -184,9 +189,10 @@ def _int_tile(rows: int, columns: int, unroll: int) -> Any:
                     right = builder.sext(builder.load(builder.gep(x_row[c], [at])), _I64)
                     product = builder.mul(left, right)
                     builder.store(builder.add(builder.load(total), product), total)
+            place = _pointer(context, builder, sig.args[7], out_value, out_first)
             for index, total in enumerate(totals):
-                place = _pointer(context, builder, sig.args[7], out_value, ir.Constant(_I64, index))
-                builder.store(builder.load(total), place)
+                cell = builder.gep(place, [ir.Constant(_I64, index)])
+                builder.store(builder.load(total), cell)
             return context.get_dummy_value()
 
         return signature, generate
@@ -195,27 +201,29 @@ def _int_tile(rows: int, columns: int, unroll: int) -> Any:
 
 
 def _float_tile(rows: int, columns: int) -> Any:
-    """Intrinsic: `rows` float32 weight rows times `columns` float32 vectors, 16 lanes each."""
+    """Intrinsic: `rows` float32 weight rows times `columns` float32 vectors, 16 lanes each.
+
+    The products go to out[out_at : out_at + rows * columns], row by row.
+    """
 
     @intrinsic
-    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out):
-        signature = types.void(
-            w, types.intp, types.intp, x, types.intp, types.intp, types.intp, out
-        )
+    def tile(typing_context, w, w_at, w_stride, x, x_at, x_stride, n, out, out_at):
+        index = types.intp
+        signature = types.void(w, index, index, x, index, index, index, out, index)
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            w_value, w_first, w_step, x_value, x_first, x_step, size, out_value = args
-            lanes = ir.VectorType(_F32, LANES)
+            w_value, w_first, w_step, x_value, x_first, x_step, size, out_value, out_first = args
+            lanes = ir.VectorType(_F32, FLOAT_LANES)
             w_row = _rows(context, builder, sig.args[0], w_value, w_first, w_step, rows)
             x_row = _rows(context, builder, sig.args[3], x_value, x_first, x_step, columns)
             cells = [(r, c) for r in range(rows) for c in range(columns)]
             sums = [cgutils.alloca_once_value(builder, ir.Constant(lanes, None)) for _ in cells]
-            whole, covered = _chunks(builder, size, LANES)
+            whole, covered = _chunks(builder, size, FLOAT_LANES)
             with cgutils.for_range(builder, whole) as loop:
-                at = builder.mul(loop.index, ir.Constant(_I64, LANES))
-                xs = [_load(builder, builder.gep(p, [at]), _F32, LANES) for p in x_row]
+                at = builder.mul(loop.index, ir.Constant(_I64, FLOAT_LANES))
+                xs = [_load(builder, builder.gep(p, [at]), _F32, FLOAT_LANES) for p in x_row]
                 for r in range(rows):
-                    ws = _load(builder, builder.gep(w_row[r], [at]), _F32, LANES)
+                    ws = _load(builder, builder.gep(w_row[r], [at]), _F32, FLOAT_LANES)
                     for c in range(columns):
                         cell = sums[r * columns + c]
                         product = builder.fmul(ws, xs[c])
@@ -230,9 +238,10 @@ def _float_tile(rows: int, columns: int) -> Any:
                     left = builder.load(builder.gep(w_row[r], [at]))
                     product = builder.fmul(left, builder.load(builder.gep(x_row[c], [at])))
                     builder.store(builder.fadd(builder.load(total), product), total)
+            place = _pointer(context, builder, sig.args[7], out_value, out_first)
             for index, total in enumerate(totals):
-                place = _pointer(context, builder, sig.args[7], out_value, ir.Constant(_I64, index))
-                builder.store(builder.load(total), place)
+                cell = builder.gep(place, [ir.Constant(_I64, index)])
+                builder.store(builder.load(total), cell)
             return context.get_dummy_value()
 
         return signature, generate
@@ -240,31 +249,14 @@ def _float_tile(rows: int, columns: int) -> Any:
     return tile
 
 
-# One weight row against one vector, for decoding: a single stream through memory. (Four rows at
-# once read memory at 12 instead of 29 GB/s.) Blocks for several positions load and widen a weight
-# once for four of them.
-int_tile_1x1 = _int_tile(1, 1, unroll=4)
-int_tile_2x4 = _int_tile(2, 4, unroll=1)
-float_tile_1x1 = _float_tile(1, 1)
-float_tile_2x4 = _float_tile(2, 4)
-
-
-@intrinsic
-def prefetch(typing_context, array, index):
-    """Ask for the cache line of array[index] ahead of its use; the index may lie anywhere."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        byte = _I8.as_pointer()
-        kinds = [byte, _I32, _I32, _I32]
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0i8"
-        )
-        address = _pointer(context, builder, sig.args[0], args[0], args[1])
-        read, keep, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
-        builder.call(function, [builder.bitcast(address, byte), read, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
+# One weight row against one vector, for decoding: a single stream through memory (four rows at once
+# read it at 12 instead of 29 GB/s). One row against four, for short steps such as verifying a
+# draft, where memory still counts; and blocks for long ones, where only arithmetic does.
+int_row = _int_tile(1, 1, unroll=4, fetch=False)
+int_row4 = _int_tile(1, TILE_COLUMNS, unroll=1, fetch=False)
+int_block = _int_tile(TILE_ROWS, TILE_COLUMNS, unroll=1, fetch=True)
+float_row = _float_tile(1, 1)
+float_block = _float_tile(2, TILE_COLUMNS)
 
 
 @intrinsic

@@ -66,7 +66,11 @@ def _encode(weights, shape, state, scratch, step, thread, threads, counter):
             for k in range(count):
                 membrane[index[k]] = _ZERO
             scratch.spike_count[p] = count
-            state.spikes[step.owners[p], 0] += count
+            spikes = state.spikes[step.owners[p]]
+            spikes[0] += count
+            if step.trail:
+                scratch.trail_spikes[p, 0] = spikes[0]
+                scratch.trail_membrane[p, :] = membrane
     wait(counter, threads)
 
 
@@ -107,7 +111,6 @@ def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):
         mixed = scratch.mixed[p]
         if shape.attention:
             slot = slot_of(position, shape.window, shape.anchors)
-            used = min(position + 1, shape.anchors + shape.window + 1)
             for head in range(first_head, last_head):
                 at = head * d
                 mask = state.mask[owner, layer, head]
@@ -128,8 +131,9 @@ def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):
                     keys,
                     values,
                     mask,
-                    used,
-                    d,
+                    position,
+                    shape.window,
+                    shape.anchors,
                     scratch.scores[thread],
                     scratch.ones,
                     scratch.tile_float[thread],
@@ -145,6 +149,8 @@ def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):
             h, new = memory[head * d : head * d + d], t[head * d : head * d + d]
             for i in range(d):
                 h[i] = decay * h[i] + (_ONE - decay) * new[i]
+        if step.trail:
+            scratch.trail_memory[p, layer, first:last] = memory
         out = mixed[first:last]
         if shape.attention:
             for i in range(last - first):
@@ -278,6 +284,9 @@ def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter
             spikes[1 + layer] += scratch.spike_count[p]
             for other in range(threads):
                 spikes[1 + shape.layers + layer] += scratch.up_count[other, p]
+            if step.trail:
+                for stage in (1 + layer, 1 + shape.layers + layer):
+                    scratch.trail_spikes[p, stage] = spikes[stage]
 
 
 @inlined

@@ -2,7 +2,7 @@
 
 All arrays are C-contiguous and allocated once. Symbols: D embed_dim, L layers, H heads, d head_dim,
 F intermediate_dim, B prior_dim, V vocabulary, S sessions, M positions in one step, T threads,
-R = anchors + window + 1 attention slots, padded to RP, a multiple of 16.
+R = anchors + window + 1 + LOOKAHEAD attention slots, padded to RP, a multiple of 16.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ EMBED, HEAD, PRIOR_IN, PRIOR_OUT = range(4)
 END_SCALES = 4
 EMBED_NORM, EMBED_BIAS, LOG_PRIOR = range(8, 11)
 END_ENTRIES = 11
+
+# Positions of a step that can be taken back, when drafted tokens turn out wrong.
+LOOKAHEAD = 7
 
 # Weights.precision
 INT8, FP32, FP32_ROWMAJOR = range(3)
@@ -97,9 +100,13 @@ class Scratch(NamedTuple):
     scores: NDArray[np.float32]  # [T, RP]
     cosine: NDArray[np.float32]  # [M, d // 2]
     sine: NDArray[np.float32]  # [M, d // 2]
-    tile_int: NDArray[np.int64]  # [T, 8]
-    tile_float: NDArray[np.float32]  # [T, 8]
+    tile_int: NDArray[np.int64]  # [T, 16]
+    tile_float: NDArray[np.float32]  # [T, 16]
     ones: NDArray[np.float32]  # [max(D, RP)]
+    # What a session's state was after each position of a step that keeps a trail.
+    trail_membrane: NDArray[np.float32]  # [LOOKAHEAD + 1, D]
+    trail_memory: NDArray[np.float32]  # [LOOKAHEAD + 1, L, D]
+    trail_spikes: NDArray[np.int64]  # [LOOKAHEAD + 1, 2L + 1]
 
 
 class Step(NamedTuple):
@@ -111,3 +118,4 @@ class Step(NamedTuple):
     logit_row: NDArray[np.int64]  # [m] row of `logits` it fills, -1 for none; rows ascend
     logits: NDArray[np.float32]  # [rows, V]
     prior_logits: NDArray[np.float32]  # [rows, V] working memory
+    trail: bool  # whether to fill the trail: at most LOOKAHEAD + 1 positions of one session

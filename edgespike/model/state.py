@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgespike.model.arrays import Scratch, State
+from edgespike.model.arrays import LOOKAHEAD, Scratch, State
 from edgespike.model.config import ModelConfig
 
 _SLOT_PADDING = 16
 
 
 def slots(config: ModelConfig) -> int:
-    """Attention slots of a session: anchors, the window, and the position itself."""
-    return config.anchors + config.window + 1
+    """Attention slots of a session: anchors, window, the position itself, and the lookahead."""
+    return config.anchors + config.window + 1 + LOOKAHEAD
 
 
 def padded_slots(config: ModelConfig) -> int:
@@ -38,7 +38,8 @@ def new_state(config: ModelConfig, sessions: int = 1) -> State:
 
 def new_scratch(config: ModelConfig, positions: int, threads: int) -> Scratch:
     """Working memory for steps of up to `positions` positions by `threads` threads."""
-    M, T, D, F = positions, threads, config.embed_dim, config.intermediate_dim
+    # Blocks of four positions are computed whole: activations have a multiple of four rows.
+    M, T, D, F = -(-positions // 4) * 4, threads, config.embed_dim, config.intermediate_dim
     B, half, R = config.prior_dim, config.head_dim // 2, padded_slots(config)
 
     def floats(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -67,7 +68,10 @@ def new_scratch(config: ModelConfig, positions: int, threads: int) -> Scratch:
         scores=floats(T, R),
         cosine=floats(M, half),
         sine=floats(M, half),
-        tile_int=np.zeros((T, 8), np.int64),
-        tile_float=floats(T, 8),
+        tile_int=np.zeros((T, 16), np.int64),
+        tile_float=floats(T, 16),
         ones=np.ones(max(D, R), np.float32),
+        trail_membrane=floats(LOOKAHEAD + 1, D),
+        trail_memory=floats(LOOKAHEAD + 1, config.n_layers, D),
+        trail_spikes=np.zeros((LOOKAHEAD + 1, 2 * config.n_layers + 1), np.int64),
     )

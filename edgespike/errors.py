@@ -1,6 +1,6 @@
 """Every error that edgespike raises on purpose, each with the exit code it ends a command with.
 
-The codes are those of BSD sysexits(3). A message is one line: what is wrong and what to do about it.
+The codes are those of BSD sysexits(3). A message is one line: what is wrong and what to do.
 """
 
 from __future__ import annotations

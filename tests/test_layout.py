@@ -15,7 +15,8 @@ PACKAGE = ROOT / "edgespike"
 
 # From the bottom up: a module may import those before it, and its own group.
 LAYERS = [
-    "errors", "messages", "declared", "topics", "yamltree", "config", "profiles", "telemetry",
+    "errors", "topics", "messages", "yamltree", "declared", "describe", "profiles", "config",
+    "telemetry",
     "sensing", "prompting", "tokenizer", "model", "kernels", "engine",
     "agent", "convert", "evaluate", "bench", "cli",
 ]  # fmt: skip

@@ -362,3 +362,23 @@ def test_a_reply_that_the_broker_refuses_does_not_block_the_next(
     peer.close()
     daemon.kill()
     broker.stop()
+
+
+def test_an_answer_larger_than_the_broker_takes_is_an_error(tmp_path: Path, chatter: Path) -> None:
+    home = tmp_path / "mosquitto"
+    home.mkdir()
+    broker = Mosquitto(home)
+    text = broker._configuration.read_text()
+    broker._configuration.write_text(f"{text}max_packet_size 1000\n")
+    broker.start()
+    peer = Peer(broker.port, "edgespike/#")
+    daemon = DaemonProcess(tmp_path, broker.port, chatter).start()
+    peer.status("online")
+    peer.prompt({"prompt": "hello", "id": "g1", "max_tokens": 2000})
+    assert peer.final("g1").body["code"] == "too_large"
+    peer.prompt({"prompt": "hello", "id": "g2", "max_tokens": 2})
+    assert peer.final("g2").body["type"] == "answer"
+    assert len(daemon.events("connected")) == 2
+    peer.close()
+    daemon.kill()
+    broker.stop()

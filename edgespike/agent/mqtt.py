@@ -38,7 +38,7 @@ from edgespike.agent.events import (
     SubscriptionRefused,
 )
 from edgespike.config import Broker
-from edgespike.errors import ConfigError, DataError
+from edgespike.errors import ConfigError
 
 _SESSION_TAKEN_OVER = 0x8E
 _PACKET_OVERHEAD = 64
@@ -193,12 +193,9 @@ class Connection:
         expiry_s: int | None = None,
     ) -> int | None:
         """Send, or at QoS 1 queue. Returns the number that `Published` will carry (QoS 1), or None
-        when there is no connection or no room. Raises DataError if it exceeds the broker's limit.
+        when there is no connection or no room, or the broker takes no packets of this size.
         """
-        size = len(topic.encode()) + len(payload) + len(correlation or b"") + _PACKET_OVERHEAD
-        if self._packet_limit is not None and size > self._packet_limit:
-            raise DataError(f"the broker takes packets of {self._packet_limit} bytes, not {size}")
-        if not self._connected:
+        if not self._connected or not self.fits(topic, payload, correlation):
             return None
         properties = _properties(PacketTypes.PUBLISH)
         properties.PayloadFormatIndicator = 1
@@ -215,6 +212,11 @@ class Connection:
             return None
         (self._unconfirmed if qos else self._unwritten).add(info)
         return info.mid
+
+    def fits(self, topic: str, payload: bytes, correlation: bytes | None = None) -> bool:
+        """Whether the broker takes packets of this size; it cuts connections that send larger."""
+        size = len(topic.encode()) + len(payload) + len(correlation or b"") + _PACKET_OVERHEAD
+        return self._packet_limit is None or size <= self._packet_limit
 
     def stalled(self, seconds: float) -> bool:
         """Whether a message has waited so long for its confirmation, on a connection that is up."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from edgespike.agent.deliveries import Delivery
 from edgespike.agent.journal import Key
 from edgespike.agent.mqtt import Connection
-from edgespike.errors import DataError
 from edgespike.messages import ErrorReply
 
 
@@ -46,13 +45,10 @@ class Outbox:
 
     def flush(self) -> None:
         """Send what waits, as far as the connection takes it; from there on MQTT repeats it."""
-        while self._waiting:
+        while self._waiting and self._connection.connected:
             final = self._waiting[0]
-            try:
-                message = self._publish(final, final.payload)
-            except DataError as error:
-                short = ErrorReply(final.id, final.seq, "too_large", str(error))
-                message = self._publish(final, short.to_bytes())
+            payload, correlation = self._fitting(final)
+            message = self._connection.publish(final.topic, payload, qos=1, correlation=correlation)
             if message is None:
                 return
             self._unconfirmed[message] = self._waiting.popleft()
@@ -61,5 +57,11 @@ class Outbox:
         """The reply that the broker has answered for, if the message was one."""
         return self._unconfirmed.pop(message, None)
 
-    def _publish(self, final: Final, payload: bytes) -> int | None:
-        return self._connection.publish(final.topic, payload, qos=1, correlation=final.correlation)
+    def _fitting(self, final: Final) -> tuple[bytes, bytes | None]:
+        """The reply, or if the broker takes no packet as large as that, one that says so."""
+        if self._connection.fits(final.topic, final.payload, final.correlation):
+            return final.payload, final.correlation
+        problem = "the broker doesn't take an answer of this size"
+        short = ErrorReply(final.id, final.seq, "too_large", problem).to_bytes()
+        fits = self._connection.fits(final.topic, short, final.correlation)
+        return short, final.correlation if fits else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Until there is something to end in order, a signal may simply end it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
     from edgespike import telemetry
     from edgespike.agent.lifecycle import Daemon
     from edgespike.agent.loading import load_answerer, pin

@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="tiny shape, in seconds")
-    groups = "decode, prefill, depth, positions, firing, start, growth"
+    groups = "decode, prefill, depth, positions, lookup, firing, start, growth"
     parser.add_argument("--only", nargs="*", default=[], metavar="GROUP", help=f"some of {groups}")
     parser.add_argument("--rounds", type=int, help="of the comparisons (default 5, quick 2)")
     parser.add_argument("--work", type=Path, metavar="DIR",

@@ -55,7 +55,7 @@ def decode(
     At least a few tokens always come before.
     """
     engine = edgespike.load(model, threads=threads, isa=isa, verify=verify)
-    ids = _random_ids(engine, max(depth, _WARM) + tokens)
+    ids = random_ids(engine, max(depth, _WARM) + tokens)
     session = engine.session()
     session.advance(ids[:1])
     first = None if started is None else time.monotonic() - started
@@ -87,7 +87,7 @@ def prefill(
     `tail` more tokens follow the last of them one by one, to see the memory after a full window.
     """
     engine = edgespike.load(model, threads=threads, isa=isa, verify=False)
-    ids = _random_ids(engine, max(lengths))
+    ids = random_ids(engine, max(lengths))
     session = engine.session()
     empty = session.snapshot()
     session.advance(ids[: engine.step_positions])
@@ -109,7 +109,7 @@ def depth(model: str, depths: list[int], tokens: int, repeats: int) -> dict[str,
     One session grows to each depth in turn and is kept there as a snapshot.
     """
     engine = edgespike.load(model, verify=False)
-    ids = _random_ids(engine, max(depths) + _WARM + 2 * tokens)
+    ids = random_ids(engine, max(depths) + _WARM + 2 * tokens)
     session = engine.session()
     for token in ids[:_WARM]:
         session.advance([token])
@@ -142,7 +142,7 @@ def steps(model: str, sizes: list[int], repeats: int, threads: int = 1) -> dict[
     """Milliseconds of one step of that many positions with the logits of all of them, in turns."""
     engine = edgespike.load(model, threads=threads, verify=False)
     session = engine.session()
-    ids = _random_ids(engine, max(sizes))
+    ids = random_ids(engine, max(sizes))
     for size in sizes:
         session.advance(ids[:size], all_logits=True)
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
@@ -161,7 +161,7 @@ def sessions(model: str, count: int, repeats: int, threads: int = 1) -> dict[str
     engine = edgespike.load(model, threads=threads, verify=False)
     config = engine.config
     state = new_state(config, count)
-    ids = _random_ids(engine, (repeats + 2) * count).reshape(-1, count)
+    ids = random_ids(engine, (repeats + 2) * count).reshape(-1, count)
     owners = rows = np.arange(count)
     logits = np.empty((count, config.vocab_size), np.float32)
     # Keys and values are zeros: a full ring is read, whatever lies in it.
@@ -200,7 +200,7 @@ def firing(model: str, rate: float, tokens: int) -> dict[str, Any]:
         container.array(f"blocks.{i}.ffn.up.scale")[:] *= gain(rate) / gain(before["ffn_up"])
     image.flags.writeable = False  # as a file's map is: kernels are compiled for those
     engine = Model(replace(container, image=image))
-    ids = _random_ids(engine, _WARM + tokens)
+    ids = random_ids(engine, _WARM + tokens)
     warm = engine.session()
     for token in ids[:_WARM]:
         warm.advance([token])
@@ -241,5 +241,6 @@ def _state_bytes(session: Session, position: int) -> int:
     return session.nbytes * min(position + 1, slots) // slots
 
 
-def _random_ids(model: Model, count: int) -> NDArray[np.int64]:
+def random_ids(model: Model, count: int) -> NDArray[np.int64]:
+    """Tokens [count], the same every time."""
     return np.random.default_rng(0).integers(0, model.config.active_vocab, count)

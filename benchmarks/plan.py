@@ -40,6 +40,7 @@ class Size:
     event_rates: tuple[int, ...]
     event_seconds: float
     idle_s: float
+    answers: int
 
     @property
     def config(self) -> ModelConfig:
@@ -61,6 +62,7 @@ FULL = Size(
     event_rates=(100, 1000, 5000, 10000, 20000, 50000),
     event_seconds=0.5,
     idle_s=4.0,
+    answers=16,
 )
 QUICK = Size(
     shape="tiny",
@@ -76,6 +78,7 @@ QUICK = Size(
     event_rates=(100, 1000),
     event_seconds=0.05,
     idle_s=0.5,
+    answers=4,
 )
 
 
@@ -116,6 +119,7 @@ def groups(plan: Plan) -> Iterator[tuple[str, list[Job]]]:
         yield f"prefill-{threads}", _prefill(plan, threads, max(1, rounds // 2))
     yield "depth", _depth(plan)
     yield "positions", _positions(plan)
+    yield "lookup", _lookup(plan)
     yield "firing", _firing(plan)
     yield "start", _start(plan)
     yield "growth", _growth(plan)
@@ -255,6 +259,11 @@ def _positions(plan: Plan) -> list[Job]:
         )
         for count in plan.size.sessions
     ]
+
+
+def _lookup(plan: Plan) -> list[Job]:
+    arguments = {"model": str(plan.models["int8"]), "answers": plan.size.answers}
+    return [Job("lookup", "benchmarks.lookup:lookup", arguments, 1, 2)]
 
 
 def _firing(plan: Plan) -> list[Job]:

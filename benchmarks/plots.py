@@ -34,7 +34,7 @@ def draw(found: Document, folder: Path) -> list[Path]:
     with pyplot.rc_context({"font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
                             "axes.spines.top": False, "axes.spines.right": False}):  # fmt: skip
         for name, panels in _FIGURES.items():
-            width = 4.6 * len(panels)
+            width = 6.4 if len(panels) == 1 else 4.6 * len(panels)
             figure, axes = pyplot.subplots(1, len(panels), figsize=(width, 3.6), squeeze=False)
             drawn = [panel(found, axis) for panel, axis in zip(panels, axes[0], strict=True)]
             if any(drawn):
@@ -84,7 +84,7 @@ def _ladder(found: Document, axis: Any) -> bool:
         if limit and traffic:
             axis.plot([limit / traffic] * 2, [place - 0.4, place + 0.4], "k--", lw=1)
     axis.set_yticks(range(len(names)), [_label(found, n) for n in reversed(names)])
-    axis.set_xlabel("tokens/s, one thread (dashed: all bandwidth used)")
+    axis.set_xlabel("decode, tokens/s, one thread (dashed: memory's limit)")
     return bool(names)
 
 
@@ -164,7 +164,7 @@ def _bytes_by_firing(found: Document, axis: Any) -> bool:
     limit = _limit(found)
     if limit:
         axis.plot([100 * r for r in rates], [limit / s / 1e6 for s in speeds], "k--", lw=1,
-                  marker="x", label="memory's limit: bandwidth x token time")  # fmt: skip
+                  marker="x", label="what memory gives in a token's time")  # fmt: skip
     for name, facts in found["peers"].items():
         axis.axhline(facts["bytes_per_token"] / 1e6, color=_colour(found, name), lw=1,
                      label=_label(found, name))  # fmt: skip

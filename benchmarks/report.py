@@ -56,7 +56,8 @@ def show(found: Document, console: Console) -> None:
         f"{found['seconds']:.0f} s",
         highlight=False,
     )
-    for table in (_engines(found), _targets(found), _counted(found)):
+    tables = [_engines(found, threads) for threads in _threads(found)]
+    for table in (*tables, _targets(found), _counted(found)):
         console.print(table)
     console.print(f"energy: {machine['energy']}", highlight=False)
     for kind in ("skipped", "failed"):
@@ -69,44 +70,46 @@ def _threads(found: Document) -> list[int]:
     return sorted(int(name.rpartition("/")[2]) for name in jobs)
 
 
-def _engines(found: Document) -> Table:
+def _engines(found: Document, threads: int) -> Table:
+    """All engines with that many threads."""
     length = str(found["settings"]["prefill"])
-    table = Table(title=f"Shape {found['settings']['shape']}, medians over the rounds")
-    columns = ("engine", "threads", "decode tok/s", "± spread", "vs peer", "of bandwidth",
-               "MB/token", f"prefill {length}", "vs peer", "resident MB", "J/token",
-               "published")  # fmt: skip
+    limit = value(found, f"bandwidth/{threads}", "bytes_per_s") or 0.0
+    counted = "1 thread" if threads == 1 else f"{threads} threads"
+    shape = found["settings"]["shape"]
+    table = Table(title=f"Shape {shape}, {counted}: memory reads {limit / 1e9:.1f} GB/s")
+    columns = ["engine", "decode tok/s", "spread", "vs peer", "of limit", "MB/token",
+               f"prefill {length}", "vs peer", "resident MB", "J/token"]  # fmt: skip
+    if threads == 1:
+        columns.append("published")
     for column in columns:
         table.add_column(column, justify="left" if column == "engine" else "right")
     peer = next(iter(found["peers"]), "")
-    for threads in _threads(found):
-        limit = value(found, f"bandwidth/{threads}", "bytes_per_s")
-        table.add_row(f"memory reads {(limit or 0) / 1e9:.1f} GB/s", str(threads))
-        for name in _names(found, threads):
-            decode, prefill = f"decode/{name}/{threads}", f"prefill/{name}/{threads}"
-            speed = ratio(found, (decode, "tokens_per_s"),
-                          (f"decode/{peer}/{threads}", "tokens_per_s"))  # fmt: skip
-            reading = ratio(found, (prefill, "tokens_per_s", length),
-                            (f"prefill/{peer}/{threads}", "tokens_per_s", length))  # fmt: skip
-            traffic = value(found, decode, "bytes_per_token")
-            traffic = traffic or found["peers"].get(name, {}).get("bytes_per_token")
-            resident = value(found, prefill, "resident_bytes")
-            resident = resident or value(found, decode, "resident_bytes")
-            noise = found["results"].get(decode, {}).get("spread", {}).get("tokens_per_s")
-            table.add_row(
-                name,
-                str(threads),
-                _number(value(found, decode, "tokens_per_s")),
-                _number(noise and 100 * noise, " %"),
-                _number(speed, "x", 2),
-                _number(bandwidth_share(found, name, threads), "", 2),
-                _number(traffic and traffic / 1e6),
-                _number(value(found, prefill, "tokens_per_s", length)),
-                _number(reading, "x", 2),
-                _number(resident and resident / 1e6, "", 0),
-                _number(value(found, decode, "joules_per_token"), "", 3),
-                _number(PUBLISHED.get(name)) if threads == 1 else "",
-            )
-        table.add_section()
+    for name in _names(found, threads):
+        decode, prefill = f"decode/{name}/{threads}", f"prefill/{name}/{threads}"
+        speed = ratio(found, (decode, "tokens_per_s"),
+                      (f"decode/{peer}/{threads}", "tokens_per_s"))  # fmt: skip
+        reading = ratio(found, (prefill, "tokens_per_s", length),
+                        (f"prefill/{peer}/{threads}", "tokens_per_s", length))  # fmt: skip
+        traffic = value(found, decode, "bytes_per_token")
+        traffic = traffic or found["peers"].get(name, {}).get("bytes_per_token")
+        resident = value(found, prefill, "resident_bytes")
+        resident = resident or value(found, decode, "resident_bytes")
+        noise = found["results"].get(decode, {}).get("spread", {}).get("tokens_per_s")
+        cells = [
+            name,
+            _number(value(found, decode, "tokens_per_s")),
+            "" if noise is None else f"{100 * noise:.0f} %",
+            _number(speed, "x", 2),
+            _number(bandwidth_share(found, name, threads), "", 2),
+            _number(traffic and traffic / 1e6),
+            _number(value(found, prefill, "tokens_per_s", length)),
+            _number(reading, "x", 2),
+            _number(resident and resident / 1e6, "", 0),
+            _number(value(found, decode, "joules_per_token"), "", 3),
+        ]
+        if threads == 1:
+            cells.append(_number(PUBLISHED.get(name)))
+        table.add_row(*cells)
     return table
 
 
@@ -120,7 +123,7 @@ def _names(found: Document, threads: int) -> Iterator[str]:
 
 
 def _targets(found: Document) -> Table:
-    table = Table(title="Targets")
+    table = Table(title="Targets, which are meant for shape 0.8b on a quiet machine")
     for column in ("target", "measured", "must", "aim", "verdict"):
         table.add_column(column, justify="left" if column in ("target", "verdict") else "right")
     colours = {"aim": "green", "must": "yellow", "missed": "red"}
@@ -182,6 +185,16 @@ def _series(found: Document) -> Iterator[tuple[str, Series]]:
     yield "MB of a session by sessions", jobs("sessions", "bytes_each", 1e-6)
     yield "decode tok/s by firing rate", jobs("firing", "tokens_per_s")
     yield "MB per token by firing rate", jobs("firing", "bytes_per_token", 1e-6)
+    looked = results.get("lookup", {}).get("median")
+    if looked:
+        yield (
+            "prompt lookup",
+            [
+                ("answers", f"{looked['answers']:.0f}"),
+                ("tokens each", _number(looked["answer_tokens"])),
+                ("the same text", "yes" if looked["identical_text"] else "NO"),
+            ],
+        )
     yield "µs per message by sensors", jobs("sensors", "message_us")
     yield "ms of a picture by sensors", jobs("sensors", "picture_ms", places=2)
     yield "ms of a prompt's text by sensors", jobs("sensors", "render_ms", places=2)

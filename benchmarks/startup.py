@@ -35,7 +35,7 @@ def first_token(model: str | None, verify: bool, started: float) -> dict[str, An
 def prompt(model: str, channels: int, tokens: int) -> dict[str, Any]:
     """The first token of an answer about that many sensors, with nothing read in advance."""
     import edgespike
-    from benchmarks.growth import fill, new_sensing, render
+    from benchmarks.growth import fill, look, new_sensing, render
 
     engine = edgespike.load(model, verify=False)
     engine.session().advance(list(range(1, 1 + engine.step_positions)))
@@ -44,7 +44,7 @@ def prompt(model: str, channels: int, tokens: int) -> dict[str, Any]:
     sensing = new_sensing(channels)
     fill(sensing, channels)
     start = time.perf_counter()
-    ids = [i % engine.config.vocab_size for i in render(sensing, tokens).ids]
+    ids = [i % engine.config.vocab_size for i in render(look(sensing), tokens).ids]
     rendered = time.perf_counter()
     session.advance(ids)
     end = time.perf_counter()

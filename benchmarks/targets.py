@@ -92,6 +92,8 @@ def targets(document: Document) -> Iterator[Target]:
     share = bandwidth_share(document, "int8", 1)
     deep = versus((*depth, str(window)), (*depth, "0"))
     resident = value(document, "prefill/int8/1", "resident_bytes")
+    lookup = value(document, "lookup", "speedup")
+    copied = value(document, "lookup", "nothing_to_copy")
     ready = value(document, "start/daemon", "ready_s")
     idle = value(document, "start/daemon", "idle_core_share")
     start = value(document, "start/import", "seconds")
@@ -104,6 +106,8 @@ def targets(document: Document) -> Iterator[Target]:
     yield Target(f"prefill {length}, 2 threads vs 1", more, 1.8, 1.95, "x")
     yield Target("step of 4 positions vs 1", versus((*step, "4"), (*step, "1")), 1.35, 1.15,
                  "x", True)  # fmt: skip
+    yield Target("answers with prompt lookup vs without", lookup, 1.8, 3.0, "x")
+    yield Target("the same where nothing can be copied", copied, 0.97, 0.97, "x")
     yield Target("resident after a full window", resident and resident / 1e9, 1.0, 0.9,
                  " GB", True)  # fmt: skip
     yield Target("fp32 vs fp32-rowmajor", versus(speed("fp32"), rowmajor), 1.5, 1.5, "x")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import engine, growth, machine, peer, plan, plots, startup, targets
+from benchmarks import engine, growth, lookup, machine, peer, plan, plots, startup, targets
 from benchmarks.__main__ import main
 from benchmarks.energy import Meter
 from benchmarks.processes import Findings, Job, JobError, median, run, run_interleaved, spread
@@ -141,6 +141,13 @@ def test_steps_and_sessions_are_timed_for_every_size(model: str) -> None:
     assert one["bytes_each"] == four["bytes_each"] > 0
 
 
+def test_drafts_leave_the_text_as_it_is_and_both_ways_are_timed(model: str) -> None:
+    found = lookup.lookup(model, 2)
+    assert found["identical_text"]
+    assert found["answers"] == 2
+    assert min(found[key] for key in ("speedup", "nothing_to_copy", "answer_tokens")) > 0
+
+
 def test_sensors_and_prompts_are_costed() -> None:
     found = growth.sensors(20, 100, 448, 1)
     assert found["channels"] == 20
@@ -150,7 +157,7 @@ def test_sensors_and_prompts_are_costed() -> None:
 def test_a_prompt_shows_the_sensors_that_fit() -> None:
     sensing = growth.new_sensing(20)
     growth.fill(sensing, 20)
-    prompt = growth.render(sensing, 448)
+    prompt = growth.render(growth.look(sensing), 448)
     assert len(prompt.ids) <= 448
     assert any("sensor 3 temperature" in name for name in prompt.used)
 
@@ -245,11 +252,17 @@ def test_every_job_of_a_full_run_names_a_task_that_exists() -> None:
     made = plan.Plan(plan.FULL, models, (plan.Peer("p", Path("p.gguf")),))
     jobs = [job for _, group in plan.groups(made) for job in group]
     assert len({job.name for job in jobs}) == len(jobs)
-    modules = {"engine": engine, "growth": growth, "peer": peer, "startup": startup}
+    modules = {
+        "engine": engine,
+        "growth": growth,
+        "lookup": lookup,
+        "peer": peer,
+        "startup": startup,
+    }
     for job in jobs:
         module, _, task = job.task.partition(":")
         arguments = set(job.arguments) - {"from_start"}
-        code = getattr(modules[module.partition(".")[2]], task).__code__
+        code = getattr(modules[module], task).__code__
         assert arguments <= set(code.co_varnames[: code.co_argcount]), job.name
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from edgespike import yamltree
-from edgespike.declared import Number, Reader, Seconds, Secret, Setting
 from edgespike.profiles import (
     BoardProfile,
     Isa,
@@ -21,8 +19,10 @@ from edgespike.profiles import (
     ValueFacts,
     name_problem,
 )
+from edgespike.settings import yamltree
+from edgespike.settings.declared import Number, Reader, Seconds, Secret, Setting
+from edgespike.settings.yamltree import FileProblems
 from edgespike.topics import pattern_problem, topic_problem
-from edgespike.yamltree import FileProblems
 
 _HOUR = Seconds(3600.0)
 

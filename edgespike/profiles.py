@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import edgespike
-from edgespike import yamltree
-from edgespike.declared import Reader, Seconds, Setting, nearest
+from edgespike.settings import yamltree
+from edgespike.settings.declared import Reader, Seconds, Setting, nearest
+from edgespike.settings.yamltree import FileProblems, Problem
 from edgespike.topics import pattern_problem
-from edgespike.yamltree import FileProblems, Problem
 
 Isa = Literal["native", "avx2", "generic"]
 BoardPrecision = Literal["int8", "fp32", "fp32-rowmajor"]

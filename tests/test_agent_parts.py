@@ -19,8 +19,8 @@ from edgespike.agent.client import broker_from_url, displayed
 from edgespike.agent.desk import allowed_response_topic
 from edgespike.agent.grounding import ungrounded
 from edgespike.agent.notify import Notifier
-from edgespike.declared import Secret
 from edgespike.errors import UsageError
+from edgespike.settings.declared import Secret
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from edgespike.cli import main
 from edgespike.cli.settings import full_example
 from edgespike.config import Config, default_node, default_state_dir, load_config
-from edgespike.declared import Reader, Secret, Setting, declared_fields, optional_of
-from edgespike.describe import json_schema, listing
 from edgespike.errors import ConfigError, MissingInputError
 from edgespike.model.config import PRECISIONS
 from edgespike.profiles import BoardPrecision, name_problem, shipped_directory
-from edgespike.yamltree import MAX_BYTES, FileProblems, parse
+from edgespike.settings.declared import Reader, Secret, Setting, declared_fields, optional_of
+from edgespike.settings.describe import json_schema, listing
+from edgespike.settings.yamltree import MAX_BYTES, FileProblems, parse
 
 EXAMPLES = sorted(shipped_directory("config_examples").glob("*.yaml"))
 

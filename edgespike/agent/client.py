@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 from edgespike.agent import mqtt
 from edgespike.agent.events import ConnectionEvent, Incoming, Lost
 from edgespike.config import Broker, Tls
-from edgespike.declared import Secret
 from edgespike.errors import DataError, EdgespikeError, InternalError, UnavailableError, UsageError
 from edgespike.messages import Answer, ErrorReply, Reply, new_id, parse_reply
+from edgespike.settings.declared import Secret
 
 _ERRORS: dict[str, type[EdgespikeError]] = {
     "bad_request": DataError,

@@ -89,9 +89,9 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     from edgespike.agent.client import Client, Question, broker_from_url, displayed
     from edgespike.config import default_node
-    from edgespike.declared import Secret
     from edgespike.errors import UsageError
     from edgespike.messages import Answer, Chunk, Reply
+    from edgespike.settings.declared import Secret
 
     if not 0 < arguments.timeout <= 3600:
         raise UsageError("--timeout must be from 0 to 3600 seconds")

@@ -56,7 +56,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def full_example() -> str:
     """The commented configuration of every setting."""
     from edgespike.config import Config
-    from edgespike.describe import example
+    from edgespike.settings.describe import example
 
     return example(Config, _HEADING)
 
@@ -64,7 +64,7 @@ def full_example() -> str:
 def _check(arguments: argparse.Namespace) -> int:
     from edgespike.config import load_config
     from edgespike.sensing import Sensing
-    from edgespike.yamltree import FileProblems
+    from edgespike.settings.yamltree import FileProblems
 
     try:
         config = load_config(arguments.file)
@@ -92,7 +92,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     from edgespike.config import Config, load_config
-    from edgespike.describe import listing
+    from edgespike.settings.describe import listing
 
     settings = listing(load_config(arguments.file) if arguments.file else Config())
     if arguments.json:
@@ -133,7 +133,7 @@ def _example(name: str) -> str:
 
 def _schema(arguments: argparse.Namespace) -> int:
     from edgespike.config import Config
-    from edgespike.describe import json_schema
+    from edgespike.settings.describe import json_schema
 
     _print_json(json_schema(Config, "edgespike configuration"))
     return 0

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from edgespike.declared import NUMBER
+from edgespike.settings.declared import NUMBER
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_NUMBER_CHARS = 24

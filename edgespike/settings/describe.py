@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from edgespike.declared import (
+from edgespike.settings.declared import (
     Declared,
     Number,
     Seconds,

@@ -32,7 +32,7 @@ from typing import (
     get_type_hints,
 )
 
-from edgespike.yamltree import FileProblems, Mapping, Node, Problem, Scalar, Sequence
+from edgespike.settings.yamltree import FileProblems, Mapping, Node, Problem, Scalar, Sequence
 
 T = TypeVar("T")
 

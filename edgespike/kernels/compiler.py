@@ -51,7 +51,7 @@ def configure(isa: str) -> None:
     config.CPU_NAME = _LLVM_CPU[isa]
     config.CPU_FEATURES = None if isa == "native" else ""
     config.CACHE_DIR = str(cache_folder())
-    # Intel's vector library, where somebody installed it, rounds differently from one width to another.
+    # Intel's vector library, where it is installed, rounds differently from width to width.
     config.DISABLE_INTEL_SVML = True
 
 

@@ -174,7 +174,7 @@ def test_the_stop_is_bounded_and_a_second_signal_ends_it_at_once(
     peer.publish(f"edgespike/{NODE}/cancel", "u1")  # in case that its answer wasn't recorded
     peer.prompt({"prompt": "hello", "id": "after", "max_tokens": 2})
     peer.final("after")
-    # The frozen broker may have read the answer without confirming it: then it comes twice, the same.
+    # The frozen broker may have taken the answer without confirming it: then it comes twice.
     first, *copies = peer.finals("u1")
     assert first["finish_reason"] == "cancelled"
     assert all(copy == first for copy in copies)

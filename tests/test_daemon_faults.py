@@ -87,6 +87,19 @@ def test_prompts_in_the_inbox_survive_a_kill(online: DaemonProcess, peer: Peer) 
     assert sorted(peer.final().body["id"] for _ in range(4)) == ["q0", "q1", "q2", "q3"]
 
 
+def test_a_deadline_counts_from_the_first_arrival_also_across_a_restart(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    peer.publish(f"edgespike/{NODE}/control", "pause")
+    question = {"prompt": "hello", "id": "old", "stream": True, "max_tokens": 2}
+    peer.prompt({**question, "deadline_ms": 1000})
+    peer.until(lambda m: m.topic.endswith("/old") and m.body["type"] == "accepted")
+    online.kill()
+    time.sleep(1.0)  # time itself is what is waited for
+    online.start()
+    assert peer.final("old").body["code"] == "expired"
+
+
 def test_a_recorded_answer_is_sent_again_and_not_made_again(
     online: DaemonProcess, peer: Peer
 ) -> None:

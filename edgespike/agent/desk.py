@@ -233,10 +233,11 @@ class Desk:
             if entry.starts >= MAX_STARTS:
                 self._fail(job, "internal", f"answering it ended the daemon {entry.starts} times")
                 return
-            # A prompt that waited for a restart is as old as when it first came.
-            waited = max(0.0, now - entry.begun)
-            job.start_by -= waited
-            job.deadline -= waited
+            if message.dup:
+                # A prompt that waited for a restart is as old as when it first came.
+                waited = max(0.0, now - entry.begun)
+                job.start_by -= waited
+                job.deadline -= waited
         if job.request.stream:
             position = self._inbox.ahead(job) + (self._running is not None)
             self.send(job, Accepted(job.request.id, job.next_seq(), position))

@@ -143,14 +143,14 @@ def test_a_dialogue_begins_exactly_as_the_daemon_asks(tokenizer: Tokenizer) -> N
 
 
 def test_a_batch_depends_on_seed_and_step_alone(tokenizer: Tokenizer) -> None:
-    first = batch(1, 7, "train", tokenizer, 3, 256)
-    again = batch(1, 7, "train", tokenizer, 3, 256)
-    other = batch(1, 8, "train", tokenizer, 3, 256)
+    first = batch(1, 7, "train", tokenizer, 3, 256, 0.5)
+    again = batch(1, 7, "train", tokenizer, 3, 256, 0.5)
+    other = batch(1, 8, "train", tokenizer, 3, 256, 0.5)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
     inputs, targets, weights = first
     assert np.array_equal(inputs[:, 1:], targets[:, :-1])
-    assert set(np.unique(weights)) == {0.0, 1.0, 10.0}
+    assert set(np.unique(weights)) == {0.0, 0.5, 1.0}
 
 
 def test_the_text_for_the_tokenizer_is_what_is_encoded_one_by_one() -> None:

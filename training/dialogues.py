@@ -365,12 +365,18 @@ def dialogue(
 
 
 def batch(
-    seed: int, step: int, split: Split, tokenizer: Encoder, size: int, length: int
+    seed: int,
+    step: int,
+    split: Split,
+    tokenizer: Encoder,
+    size: int,
+    length: int,
+    prompt_weight: float = 0.0,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Inputs [size, length], targets [size, length] and loss weights [size, length] of one step.
 
     A step depends on `seed` and its number alone: a resumed run sees what it would have seen.
-    Prompt tokens weigh 1, answer tokens 10, padding 0.
+    Answer tokens weigh 1, prompt tokens `prompt_weight`, padding 0.
     """
     rng = random.Random(f"{seed}/{split}/{step}")
     ids = np.zeros((size, length + 1), np.int64)
@@ -378,5 +384,5 @@ def batch(
     for row in range(size):
         tokens, answers = dialogue(rng, split, tokenizer, length + 1)
         ids[row, : len(tokens)] = tokens
-        weights[row, : len(tokens)] = np.where(answers, 10.0, 1.0)
+        weights[row, : len(tokens)] = np.where(answers, 1.0, prompt_weight)
     return ids[:, :-1], ids[:, 1:], weights[:, 1:]

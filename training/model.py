@@ -213,8 +213,11 @@ class SymbolicLight(nn.Module):
         near = (distance >= 0) & ((distance <= c.window) | (at[None, :] < c.anchors))
         return Place(angle.cos(), angle.sin(), near, causal=length <= c.window + 1)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits [B, T, V] of tokens [B, T], and the firing rate of every spike-fed matrix."""
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits of tokens [B, T], and the firing rate of every spike-fed matrix.
+
+        The logits are [B, T, V], or [n, V] for the n positions where `at` [B, T] is true.
+        """
         c = self.c
         place = self.place(tokens.shape[1], tokens.device)
         x = self.spike_encoder.norm(self.spike_encoder.frontend.text_embedding(tokens))
@@ -226,7 +229,7 @@ class SymbolicLight(nn.Module):
             x, u = block.ffn(x)
             rates.append(u.detach().mean())
             s = _Spike.apply(x, c.threshold)
-        return self.output_head(x), rates
+        return self.output_head(x if at is None else x[at]), rates
 
 
 OFFICIAL = {

@@ -14,7 +14,9 @@ class Recipe:
 
     The learning rate rises over `warmup` steps to `rate` and falls on a cosine to a twentieth of it
     at the end of the plan. `length` is the training context in tokens, `window` the reach of
-    attention.
+    attention. Tokens of prompts weigh `prompt_weight` in the loss, those of answers 1: predicting
+    prompts teaches to copy, but once that is learned it is mostly noise, because names and values
+    are random, and a resumed run may set it to 0.
     """
 
     width: int = 192
@@ -29,6 +31,7 @@ class Recipe:
     rate: float = 2e-3
     warmup: int = 100
     decay: float = 0.05
+    prompt_weight: float = 0.1
     seed: int = 1
     steps: int = 0
     minutes: float = 70.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -23,6 +24,7 @@ from training.scenes import Split
 from training.text import train_tokenizer
 
 Log = Callable[[str], None]
+Ids = NDArray[np.int64]
 
 
 @dataclass
@@ -63,14 +65,19 @@ class Run:
 def open_run(directory: Path, recipe: Recipe, *, device: str = "cpu") -> Run:
     """Starts a run in `directory`, or resumes the one that is there.
 
-    A resumed run keeps its recipe; only its plan (`steps`, `minutes`) follows the one given.
+    A resumed run keeps its recipe; `steps`, `minutes` and `prompt_weight` are those given now.
     """
     directory.mkdir(parents=True, exist_ok=True)
     vocabulary = directory / "tokenizer.model"
     state: dict[str, Any] | None = None
     if (directory / "state.pt").exists():
         state = torch.load(directory / "state.pt", map_location=device, weights_only=True)
-        recipe = replace(Recipe(**state["recipe"]), steps=recipe.steps, minutes=recipe.minutes)
+        recipe = replace(
+            Recipe(**state["recipe"]),
+            steps=recipe.steps,
+            minutes=recipe.minutes,
+            prompt_weight=recipe.prompt_weight,
+        )
     if not vocabulary.exists():
         train_tokenizer(vocabulary, pieces=recipe.pieces, seed=recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -95,25 +102,29 @@ def open_run(directory: Path, recipe: Recipe, *, device: str = "cpu") -> Run:
     return run
 
 
-def _forward(run: Run, tokens: np.ndarray[Any, Any]) -> tuple[Tensor, list[Tensor]]:
-    inputs = torch.from_numpy(tokens).to(run.device)
+def _losses(
+    run: Run, tokens: Ids, targets: Ids, counted: NDArray[np.bool_]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Loss [n] and hits [n] (the most likely token is the right one) where `counted`, and rates."""
+    at = torch.from_numpy(counted).to(run.device)
     with torch.autocast(run.device.type, torch.bfloat16):
-        logits, rates = run.model(inputs)
-    return logits.float(), rates
+        logits, rates = run.model(torch.from_numpy(tokens).to(run.device), at)
+    right = torch.from_numpy(targets).to(run.device)[at]
+    losses = cross_entropy(logits.float(), right, reduction="none")
+    return losses, logits.argmax(-1) == right, rates
 
 
 def train_step(run: Run) -> tuple[float, float, list[float]]:
     """One optimiser step; returns the weighted loss per token, gradient norm and firing rates."""
     r = run.recipe
-    tokens, targets, weights = batch(r.seed, run.step, "train", run.tokenizer, r.batch, r.length)
+    tokens, targets, weights = batch(
+        r.seed, run.step, "train", run.tokenizer, r.batch, r.length, r.prompt_weight
+    )
     for group in run.optimizer.param_groups:
         group["lr"] = r.rate_at(run.step, run.elapsed_s)
-    logits, rates = _forward(run, tokens)
-    weight = torch.from_numpy(weights).to(run.device)
-    losses = cross_entropy(
-        logits.flatten(0, 1), torch.from_numpy(targets).to(run.device).flatten(), reduction="none"
-    )
-    loss = (losses * weight.flatten()).sum() / weight.sum()
+    losses, _, rates = _losses(run, tokens, targets, weights > 0)
+    weight = torch.from_numpy(weights[weights > 0]).to(run.device)
+    loss = (losses * weight).sum() / weight.sum()
     run.optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
@@ -136,14 +147,12 @@ def measure(run: Run, split: Split, batches: int) -> dict[str, float]:
         tokens, targets, weights = batch(
             run.recipe.seed, index, split, run.tokenizer, run.recipe.batch, run.recipe.length
         )
-        logits, _ = _forward(run, tokens)
-        losses = cross_entropy(
-            logits.flatten(0, 1).cpu(), torch.from_numpy(targets).flatten(), reduction="none"
-        )
-        answer = weights > 1
-        loss += float((losses.numpy().reshape(weights.shape) * answer).sum())
-        count += float(answer.sum())
-        hit = logits.argmax(-1).cpu().numpy() == targets
+        answer = weights > 0
+        losses, hits, _ = _losses(run, tokens, targets, answer)
+        loss += float(losses.sum())
+        count += len(losses)
+        hit = np.zeros(answer.shape, bool)
+        hit[answer] = hits.cpu().numpy()
         for row in range(len(answer)):
             edges = np.flatnonzero(np.diff(np.concatenate([[0], answer[row].astype(int), [0]])))
             for start, end in edges.reshape(-1, 2):

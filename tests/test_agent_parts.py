@@ -6,6 +6,7 @@ import io
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from hypothesis import strategies as st
 from edgespike import telemetry
 from edgespike.agent.client import broker_from_url, displayed
 from edgespike.agent.desk import allowed_response_topic
+from edgespike.agent.events import Incoming
 from edgespike.agent.grounding import ungrounded
+from edgespike.agent.lifecycle import Daemon
+from edgespike.agent.loading import load_answerer
 from edgespike.agent.notify import Notifier
+from edgespike.config import load_config
 from edgespike.errors import UsageError
 from edgespike.settings.declared import Secret
 
@@ -169,3 +174,29 @@ def test_a_bad_broker_url_is_a_usage_error(url: str) -> None:
 
 def test_text_from_the_network_cannot_drive_a_terminal() -> None:
     assert displayed("a\x1b[2Jb\u202ec\nd") == "a\ufffd[2Jb\ufffdc\nd"
+
+
+@pytest.mark.parametrize(("retained", "dated"), [(True, False), (False, True)])
+def test_a_value_that_the_broker_kept_has_no_known_age(
+    tmp_path: Path, retained: bool, dated: bool
+) -> None:
+    path = tmp_path / "edgespike.yaml"
+    path.write_text(json.dumps({"node": "n", "state_dir": str(tmp_path / "state")}))
+    settings = load_config(path)
+    daemon = Daemon(settings, load_answerer, lambda: settings)
+    daemon._hear(
+        Incoming(
+            generation=1,
+            topic="zigbee2mqtt/kitchen",
+            payload=b'{"temperature": 21.5}',
+            packet=0,
+            dup=False,
+            retain=retained,
+            response_topic=None,
+            correlation=None,
+            expiry_s=None,
+        )
+    )
+    (channel,) = daemon._sensing.picture(time.time()).channels
+    assert channel.text == "21.5"
+    assert (channel.age_s is not None) == dated

@@ -270,7 +270,7 @@ def certificates(tmp_path: Path) -> Path:
     """A directory with ca.pem, server.pem and server.key for 127.0.0.1."""
     binary = shutil.which("openssl")
     if binary is None:
-        pytest.skip("needs openssl to make certificates")
+        pytest.fail("openssl, which makes the certificates, is not installed")
     command = [binary, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     command += ["-keyout", str(tmp_path / "server.key"), "-out", str(tmp_path / "server.pem")]

@@ -187,7 +187,8 @@ class Daemon:
             self._service.handle(event)
 
     def _hear(self, message: Incoming) -> None:
-        self._sensing.ingest(message.topic, message.payload, time.time())
+        now = time.time()
+        self._sensing.ingest(message.topic, message.payload, now, retained=message.retain)
 
     def _publish_metrics(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)

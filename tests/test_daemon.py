@@ -61,7 +61,19 @@ def test_mosquitto_pub_and_sub_are_all_it_takes(
     subprocess.run(["mosquitto_pub", "-p", port, "-t", f"{base}/prompt", "-m", message], check=True)
     asker.until(lambda m: m.topic == f"{base}/last" and not m.retain)
     said = subprocess.run(
-        ["mosquitto_sub", "-p", port, "-C", "2", "-W", "30", "-t", f"{base}/+"],
+        [
+            "mosquitto_sub",
+            "-p",
+            port,
+            "-C",
+            "2",
+            "-W",
+            "30",
+            "-t",
+            f"{base}/status",
+            "-t",
+            f"{base}/last",
+        ],
         capture_output=True,
         text=True,
         check=True,

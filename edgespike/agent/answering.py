@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 from zlib import crc32
 
 from edgespike.agent.grounding import ungrounded
@@ -43,6 +43,10 @@ class Piece(Protocol):
     def finish_reason(self) -> str | None: ...
 
 
+SpikeRates = Mapping[str, Any]
+"""Shares of neurons that fired: `encoder`, `layers`, `feed_forward`; see `Session.spike_rates`."""
+
+
 class Generate(Protocol):
     """`Model.generate`, as far as it is used here."""
 
@@ -69,10 +73,12 @@ class Answerer:
         template: PromptTemplate,
         picture: Callable[[float], Picture],
         settings: Callable[[], Config],
+        spike_rates: Callable[[], SpikeRates | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`picture` takes seconds since the epoch; `settings` is asked for each job, so that a
-        reload counts; `clock` is monotonic seconds.
+        reload counts; `spike_rates` are those of the latest generation; `clock` is monotonic
+        seconds.
         """
         self._generate = generate
         self._tokenizer = tokenizer
@@ -80,6 +86,7 @@ class Answerer:
         self._picture = picture
         self._settings = settings
         self._clock = clock
+        self.spike_rates = spike_rates
         # Any control piece ends an answer: what follows one is no longer the answer.
         controls = (tokenizer.control(name) for name in template.controls())
         self._stop = (*controls, tokenizer.eos_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from edgespike.agent.inbox import Inbox, Job
 from edgespike.agent.journal import Entry, Journal, JournalError, Key
 from edgespike.agent.mqtt import Connection
 from edgespike.agent.outbox import Final, Outbox
+from edgespike.agent.vitals import RECENT_ANSWERS
 from edgespike.config import Config
 from edgespike.messages import (
     Accepted,
@@ -73,7 +75,8 @@ class Desk:
         self._generation = 0
         self._log = structlog.get_logger()
         self.stopping = False
-        self.last_timing: Timing | None = None
+        self.answered = 0
+        self.timings: deque[Timing] = deque(maxlen=RECENT_ANSWERS)
 
     @property
     def unconfirmed(self) -> int:
@@ -316,7 +319,8 @@ class Desk:
             self._counters.add(f"errors_{reply.code}")
             self._log.warning("prompt", id=reply.id, error=reply.code, message=reply.message)
             return
-        self.last_timing = reply.timing
+        self.answered += 1
+        self.timings.append(reply.timing)
         self._counters.add("answers")
         self._counters.add("prompt_tokens", reply.usage.prompt_tokens)
         self._counters.add("completion_tokens", reply.usage.completion_tokens)

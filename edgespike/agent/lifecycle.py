@@ -15,23 +15,27 @@ from types import FrameType
 import structlog
 
 from edgespike.agent import mqtt
-from edgespike.agent.answering import Answerer
+from edgespike.agent.answering import Answerer, SpikeRates
 from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Bounds, Journal
 from edgespike.agent.notify import Notifier
 from edgespike.agent.service import Events, Reload, Service, Stop
+from edgespike.agent.vitals import averages, memory_mb, temperature_c
 from edgespike.agent.worker import Worker
 from edgespike.config import Config
 from edgespike.errors import InternalError
 from edgespike.sensing import Sensing
 from edgespike.telemetry import Counters
 
-METRICS_EVERY_S = 30.0
+METRICS_EVERY_S = 10.0
+"""At least so often; after an answer, at the next turn."""
 STOP_WITHIN_S = 10.0
 """Longest time between the first signal and the end of the process."""
 
 _TICK_S = 0.5
+_METRICS_PAUSE_S = 1.0
+_PRUNE_EVERY_S = 30.0
 _STALLED_KEEPALIVES = 3
 """Keep-alive intervals without the confirmation of a message, after which we connect anew."""
 _MAX_PROMPT_PACKET = 16 << 20
@@ -83,7 +87,9 @@ class Daemon:
         )
         self._watchdog_s = self._notifier.watchdog_s or settings.board.watchdog_s
         self._started = time.monotonic()
-        self._metrics_due = self._started + METRICS_EVERY_S
+        self._metrics_at = self._metrics_due = self._started
+        self._metrics_answered = 0
+        self._prune_due = self._started + _PRUNE_EVERY_S
         self._alive_due = self._started
         self._signals = 0
         self._stuck = False
@@ -123,9 +129,15 @@ class Daemon:
         if now >= self._alive_due:
             self._alive_due = now + min(1.0, self._watchdog_s / 4)
             self._look_after(now)
+        if self._service.desk.answered != self._metrics_answered:
+            self._metrics_due = min(self._metrics_due, self._metrics_at + _METRICS_PAUSE_S)
         if now >= self._metrics_due:
-            self._metrics_due = now + METRICS_EVERY_S
-            self._publish_metrics()
+            sent = self._publish_metrics()
+            self._metrics_at = now
+            self._metrics_due = now + (METRICS_EVERY_S if sent else _METRICS_PAUSE_S)
+            self._metrics_answered = self._service.desk.answered
+        if now >= self._prune_due:
+            self._prune_due = now + _PRUNE_EVERY_S
             self._service.desk.prune()
 
     def _look_after(self, now: float) -> None:
@@ -190,9 +202,10 @@ class Daemon:
         now = time.time()
         self._sensing.ingest(message.topic, message.payload, now, retained=message.retain)
 
-    def _publish_metrics(self) -> None:
+    def _publish_metrics(self) -> bool:
+        """Publish them; whether there was a connection to do so."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        timing = self._service.desk.last_timing
+        timings = self._service.desk.timings
         facts = {
             "uptime_s": round(time.monotonic() - self._started, 1),
             "max_rss_mb": round(usage.ru_maxrss / 1024, 1),
@@ -201,13 +214,19 @@ class Daemon:
             "paused": self._inbox.paused,
             "busy": self._worker.busy,
             "unconfirmed": self._service.desk.unconfirmed,
-            "last_timing": timing and asdict(timing),
+            "last_timing": asdict(timings[-1]) if timings else None,
+            "recent": averages(timings),
+            "spike_rates": _rounded(self._worker.spike_rates),
+            "temperature_c": temperature_c(),
+            "rss_mb": memory_mb(),
             "counters": self._counters.snapshot(),
             "sensors": dict(self._sensing.counts()),
         }
         topic = self._service.settings.topic("metrics")
         # At QoS 1, so that a connection that has silently stopped working is found out.
-        self._prompts.publish(topic, json.dumps(facts).encode(), qos=1)
+        # Retained, so that whoever comes to look sees something at once.
+        message = self._prompts.publish(topic, json.dumps(facts).encode(), qos=1, retain=True)
+        return message is not None
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
         if self._signals:
@@ -234,6 +253,16 @@ def _open_journal(settings: Config, log: structlog.typing.FilteringBoundLogger) 
     if journal.moved_aside is not None:
         log.error("journal_damaged", moved_to=str(journal.moved_aside))
     return journal
+
+
+def _rounded(rates: SpikeRates | None) -> dict[str, object] | None:
+    """Firing rates short enough to publish: the encoder's, and one for each layer."""
+    if rates is None:
+        return None
+    return {
+        "encoder": round(rates["encoder"], 4),
+        "layers": [round(rate, 4) for rate in rates["layers"]],
+    }
 
 
 def _prompt_link(settings: Config) -> mqtt.Link:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from edgespike.agent.answering import Answerer
+from edgespike.agent.answering import Answerer, SpikeRates
 from edgespike.agent.inbox import Inbox, Job
 from edgespike.errors import EdgespikeError, InternalError
 from edgespike.messages import Answer, ErrorReply, FinishReason, Reply
@@ -66,6 +66,7 @@ class Worker:
         self._send = send
         self._stopping = False
         self._job: Job | None = None
+        self._answerer: Answerer | None = None
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -88,6 +89,11 @@ class Worker:
         """Whether an answer is being made."""
         return self._job is not None
 
+    @property
+    def spike_rates(self) -> SpikeRates | None:
+        """Firing rates of the latest answer, if there was one."""
+        return None if self._answerer is None else self._answerer.spike_rates()
+
     def moved_within(self, seconds: float) -> bool:
         """Whether the thread is alive and has made progress lately (idle waiting is progress)."""
         return self._thread.is_alive() and time.monotonic() - self._moved < seconds
@@ -95,7 +101,7 @@ class Worker:
     def _run(self) -> None:
         begun = time.monotonic()
         try:
-            answerer = self._load()
+            answerer = self._answerer = self._load()
         except EdgespikeError as error:
             self._post(Failed(error))
             return

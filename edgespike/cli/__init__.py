@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 from edgespike.errors import EdgespikeError
 
-_GROUPS = ("daemon", "models", "engine", "evaluate", "settings", "top", "completion")
+_GROUPS = ("daemon", "models", "engine", "evaluate", "settings", "doctor", "top", "completion")
 
 _EPILOG = """\
 first steps:

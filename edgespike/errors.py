@@ -46,3 +46,9 @@ class ConfigError(EdgespikeError):
     """The configuration is wrong."""
 
     exit_code = 78
+
+
+def error_of(exit_code: int | None) -> type[EdgespikeError] | None:
+    """The error that a process of ours ended with; None when the code is none of ours."""
+    kinds = (UsageError, DataError, MissingInputError, UnavailableError, InternalError, ConfigError)
+    return next((kind for kind in kinds if kind.exit_code == exit_code), None)

@@ -118,6 +118,19 @@ def test_demo_on_a_port_in_use_is_one_line_and_69() -> None:
 
 def test_demo_says_why_the_daemon_did_not_start(tmp_path: Path) -> None:
     done = run("demo", "--ask", "x", "--model", str(tmp_path / "nowhere.safetensors"))
-    assert done.returncode == 69
+    assert done.returncode == 66
     assert "nowhere.safetensors" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("node", ["+", "#", "a/b", "A B"])
+def test_ask_refuses_a_name_that_no_node_has(node: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "edgespike", "ask", "hello", "--node", node],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 64
+    assert "no name of a node" in ended.stderr
+    assert ended.stderr.count("\n") == 1

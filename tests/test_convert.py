@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -392,3 +393,19 @@ def test_memory_does_not_grow_with_the_checkpoint(
         check=True,
     )
     assert int(done.stdout) < 20_000  # kB
+
+
+def test_a_target_that_is_no_file_or_the_source_itself_is_refused(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "c.pt", state_dict())
+    before = source.read_bytes()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for target, message in [
+        ("folder", "not a regular file"),
+        ("pipe", "not a regular file"),
+        ("c.pt", "the checkpoint itself"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            convert(source, tmp_path / target)
+    assert source.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["c.pt", "folder", "pipe"]

@@ -20,7 +20,7 @@ from edgespike.agent.broker import EmbeddedBroker
 from edgespike.agent.client import Client, Question, broker_from_url, displayed
 from edgespike.agent.simulate import SETTINGS, Simulator
 from edgespike.config import load_config
-from edgespike.errors import EdgespikeError, UnavailableError
+from edgespike.errors import EdgespikeError, UnavailableError, error_of
 from edgespike.messages import Answer, Chunk, Reply
 from edgespike.prompting import clean
 from edgespike.sensing import Sensing
@@ -94,7 +94,9 @@ class Demo:
         if online:
             return
         lines = self._log.read_text(errors="replace").splitlines() or ["it said nothing"]
-        raise UnavailableError(f"the daemon did not start: {lines[-1].removeprefix('edgespike: ')}")
+        problem = lines[-1].removeprefix("edgespike: ")
+        kind = error_of(self._daemon.poll()) or UnavailableError
+        raise kind(f"the daemon did not start: {problem}")
 
 
 def run(model: Path | None, question: str | None, port: int, console: Console) -> None:

@@ -36,10 +36,6 @@ from edgespike.messages import (
 )
 from edgespike.telemetry import Counters
 
-REPEAT_WINDOW_S = 120.0
-"""For so long a prompt that a client sends again, same id and content, gets the answer it had.
-Later it is a new question: clients that use one id for ever ask about sensors that move on."""
-
 MAX_STARTS = 3
 """A prompt whose answer ended the process this often isn't tried again."""
 
@@ -205,7 +201,7 @@ class Desk:
     def _take(self, message: Incoming, job: Job) -> None:
         """A prompt that isn't in work: answered before, too many, or new."""
         now = time.time()
-        entry = self._look_up(message, job, now)
+        entry = self._look_up(message, job)
         if entry is not None and entry.answer is not None:
             self._repeat(message, job, entry)
         elif self.stopping or self._inbox.full:
@@ -250,12 +246,13 @@ class Desk:
         """Publish a reply that isn't the last; lost without a connection. From any thread."""
         self._connection.publish(job.key.reply_topic, reply.to_bytes(), correlation=job.correlation)
 
-    def _look_up(self, message: Incoming, job: Job, now: float) -> Entry | None:
-        """What the journal knows of this prompt, unless it is a new question in old words."""
+    def _look_up(self, message: Incoming, job: Job) -> Entry | None:
+        """What the journal knows of this prompt. One that was answered, with the answer at the
+        broker, and that the broker doesn't call a repetition (DUP) is a new question in old words:
+        clients use one id for ever, and the sensors move on.
+        """
         entry = self._journalled(lambda: self._journal.look_up(job.key, job.fingerprint))
         if entry is None or not entry.delivered or message.dup:
-            return entry
-        if 0.0 <= now - entry.updated <= REPEAT_WINDOW_S:
             return entry
         self._journalled(lambda: self._journal.forget(job.key))
         return None

@@ -91,6 +91,7 @@ def _ask(arguments: argparse.Namespace) -> int:
     from edgespike.config import default_node
     from edgespike.errors import UsageError
     from edgespike.messages import Answer, Chunk, Reply
+    from edgespike.profiles import name_problem
     from edgespike.settings.declared import Secret
 
     if not 0 < arguments.timeout <= 3600:
@@ -103,6 +104,8 @@ def _ask(arguments: argparse.Namespace) -> int:
     if password is not None and broker.password is None:
         broker = replace(broker, password=Secret(password))
     node = arguments.node or default_node()
+    if problem := name_problem(node):
+        raise UsageError(f"--node: {node!a} is no name of a node, which {problem}")
     question = Question(
         text,
         node,
@@ -143,5 +146,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     if not 0 <= arguments.port <= 65535:
         raise UsageError("--port must be from 0 to 65535")
+    if arguments.ask is not None and not arguments.ask.strip():
+        raise UsageError("the question is empty")
     run(arguments.model, arguments.ask, arguments.port, Console(highlight=False))
     return 0

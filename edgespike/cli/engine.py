@@ -60,6 +60,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=formatter,
     )
     warmup.add_argument("--isa", default="native", help=_ISA_HELP)
+    warmup.add_argument("--json", action="store_true", help="machine-readable")
     warmup.set_defaults(run=_warmup)
 
 
@@ -183,5 +184,9 @@ def _warmup(arguments: argparse.Namespace) -> int:
 
     with Console(stderr=True).status(f"compiling kernels for {arguments.isa}: up to a minute"):
         folder, seconds = warm_up(arguments.isa)
-    print(f"kernels for {arguments.isa} are ready in {folder} ({seconds:.1f} s)")
+    if arguments.json:
+        facts = {"isa": arguments.isa, "folder": str(folder), "seconds": round(seconds, 3)}
+        print(json.dumps(facts))
+    else:
+        print(f"kernels for {arguments.isa} are ready in {folder} ({seconds:.1f} s)")
     return 0

@@ -167,13 +167,19 @@ def _try(arguments: argparse.Namespace) -> int:
 
 
 def _profiles(arguments: argparse.Namespace) -> int:
+    import yaml
+
     from edgespike.profiles import ProfileLibrary
 
     library = ProfileLibrary(arguments.dir)
     if arguments.name:
         for kind in ("sensors", "boards"):
             if arguments.name in library.names(kind):
-                print(library.path(kind, arguments.name).read_text(encoding="utf-8"), end="")
+                text = library.path(kind, arguments.name).read_text(encoding="utf-8")
+                if arguments.json:
+                    _print_json(yaml.safe_load(text))
+                else:
+                    print(text, end="")
                 return 0
         known = ", ".join((*library.names("sensors"), *library.names("boards")))
         raise UsageError(f"no profile {arguments.name!a}; there are {known}")

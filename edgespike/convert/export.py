@@ -58,6 +58,8 @@ def convert(
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
     target = Path(target)
+    if target.exists() and os.path.exists(source) and os.path.samefile(source, target):
+        raise UsageError(f"{target}: is the checkpoint itself; choose another name to write to")
     checkpoint = open_checkpoint(Path(source))
     vocabulary, pieces = (None, None) if tokenizer is None else read_tokenizer(Path(tokenizer))
     facts = {**checkpoint.carried, **(metadata or {})}

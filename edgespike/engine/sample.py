@@ -23,6 +23,8 @@ class Sampling:
             raise UsageError(f"temperature is {self.temperature}; it must be from 0 to 100")
         if not 0.0 < self.top_p <= 1.0:
             raise UsageError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}; it can't be negative")
 
 
 class Sampler:

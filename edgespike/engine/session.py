@@ -149,7 +149,10 @@ class Session:
         self.restore(snapshot)
 
     def _checked(self, tokens: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        ids = np.asarray(tokens, np.int64)
+        given = np.asarray(tokens)
+        if given.size and not np.issubdtype(given.dtype, np.integer):
+            raise UsageError(f"token ids are whole numbers, not {given.dtype}")
+        ids = given.astype(np.int64)
         if ids.ndim != 1 or ids.size == 0:
             raise UsageError("advance needs at least one token, in a flat sequence")
         vocab = self.model.config.vocab_size

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgespike.engine.session import Snapshot
-from edgespike.errors import DataError, MissingInputError, UnavailableError
+from edgespike.errors import DataError, MissingInputError, UnavailableError, UsageError
 from edgespike.model.arrays import State
 from edgespike.model.header import LENGTH_BYTES, read_header
 
@@ -46,6 +46,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     for data in arrays:
         digest.update(data)
     header = header.replace(_NO_DIGEST.encode(), digest.hexdigest().encode())
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is not a regular file; choose another name to write to")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

@@ -11,8 +11,11 @@ with AVX-512: reading memory at 4.5 instead of 25 GB/s).
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -74,7 +77,7 @@ def cache_folder() -> Path:
     """Where compiled kernels are kept; created if need be.
 
     The name carries a digest of the kernels' source, because Numba notices changes in the file of a
-    function but not in the files that it imports. Falls back to a folder that ends with the session
+    function but not in the files that it imports. Falls back to a folder that ends with the process
     when nothing is writable (a read-only system without CacheDirectory).
     """
     import numba
@@ -91,7 +94,13 @@ def cache_folder() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    return Path(tempfile.mkdtemp(prefix="edgespike-"))
+    folder = Path(tempfile.mkdtemp(prefix="edgespike-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    logging.getLogger(__name__).warning(
+        "no folder for compiled kernels can be written: they are compiled anew at each start; "
+        "set CACHE_DIRECTORY or NUMBA_CACHE_DIR"
+    )
+    return folder
 
 
 def _cache_bases() -> list[Path]:

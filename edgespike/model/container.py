@@ -31,7 +31,13 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.errors import DataError, InternalError, MissingInputError, UnavailableError
+from edgespike.errors import (
+    DataError,
+    InternalError,
+    MissingInputError,
+    UnavailableError,
+    UsageError,
+)
 from edgespike.model.config import PRECISIONS, ModelConfig, Precision
 from edgespike.model.header import (
     LENGTH_BYTES,
@@ -296,6 +302,10 @@ class ContainerWriter:
         check_config(config)
         self.precision = precision
         self._path = Path(path)
+        if self._path.exists() and not self._path.is_file():
+            raise UsageError(
+                f"{self._path}: is not a regular file; choose another name to write to"
+            )
         table = expected_tensors(config, precision)
         if tokenizer is not None:
             table[TOKENIZER] = TensorSpec("U8", (len(tokenizer),), None)
@@ -349,14 +359,17 @@ class ContainerWriter:
         if missing:
             raise InternalError(f"tensor {missing[0]}: never written")
         self._put(memoryview(self._header(self._digests)), 0)
-        os.fsync(self._fd)
-        os.close(self._fd)
-        os.replace(self._partial, self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            os.fsync(self._fd)
+            os.replace(self._partial, self._path)
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise self._disk_error(error) from None
+        os.close(self._fd)
 
     def __enter__(self) -> Self:
         return self

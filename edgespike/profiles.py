@@ -247,7 +247,7 @@ class ProfileLibrary:
         return replace(profile, name=name)
 
 
-def shipped_directory(name: Literal["firmware_profiles", "config_examples"]) -> Path:
+def shipped_directory(name: Literal["firmware_profiles", "config_examples", "systemd"]) -> Path:
     """A directory of shipped files: in the installed package, or in the source tree beside it."""
     package = Path(edgespike.__file__).parent
     inside = package / name

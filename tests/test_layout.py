@@ -18,7 +18,7 @@ LAYERS = [
     "errors", "topics", "messages", "settings", "profiles", "config",
     "telemetry",
     "sensing", "prompting", "tokenizer", "model", "kernels", "engine",
-    "agent", "convert", "evaluate", "bench", "doctor", "cli",
+    "agent", "convert", "evaluate", "bench", "doctor", "deploy", "cli",
 ]  # fmt: skip
 # Groups on the same level, which may not import each other, but for what the demo and the commands
 # of the top need.

@@ -16,7 +16,19 @@ from importlib.metadata import version
 
 from edgespike.errors import EdgespikeError
 
-_GROUPS = ("daemon", "models", "engine", "evaluate", "settings", "doctor", "top", "completion")
+_GROUPS = (
+    "daemon",
+    "models",
+    "engine",
+    "evaluate",
+    "settings",
+    "doctor",
+    "top",
+    "deploy",
+    "completion",
+)
+
+_EX_IOERR = 74
 
 _EPILOG = """\
 first steps:
@@ -44,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (sysexits(3))."""
+    if sys.stdout is None:  # started with a closed standard output
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lives)
     try:
         arguments = build_parser().parse_args(argv)
     except SystemExit as stop:  # argparse exits with 2; the convention here is EX_USAGE
@@ -56,8 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader went away (`edgespike ... | head`): end quietly, as a signal would have done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        print(f"edgespike: {error}", file=sys.stderr)
+        _drop_output()
+        return _EX_IOERR
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return status
+
+
+def _drop_output() -> None:
+    """What could not be written must not be tried again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

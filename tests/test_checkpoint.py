@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_files import CASES, GOLDEN, View, pickled, whole, write_checkpoint, write_zip
+from model_files import CASES, GOLDEN, View, pickled, state_dict, whole, write_checkpoint, write_zip
 
 from edgespike.convert.checkpoint import Checkpoint, open_checkpoint
 from edgespike.convert.unpickle import MAX_PICKLE_BYTES, unpickle
@@ -371,3 +371,16 @@ def test_a_cut_or_changed_archive_is_read_or_a_data_error(
         checkpoint = open_checkpoint(path)
         for name, tensor in checkpoint.tensors.items():
             checkpoint.read(name, tensor.shape or (1,))
+
+
+def test_one_flipped_byte_anywhere_in_a_tensor_is_found(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "c.pt", state_dict())
+    intact = source.read_bytes()
+    with zipfile.ZipFile(source) as archive:
+        entries = [e for e in archive.infolist() if "/data" in e.filename and e.file_size]
+    for entry in entries:
+        start = intact.index(entry.filename.encode(), entry.header_offset) + len(entry.filename)
+        at = start + entry.file_size // 2
+        source.write_bytes(intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :])
+        with pytest.raises(DataError, match="checksum"):
+            open_checkpoint(source)

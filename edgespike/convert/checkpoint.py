@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.convert.unpickle import MAX_PICKLE_BYTES, TensorRef, unpickle
-from edgespike.convert.zipindex import ZipEntry, read_zip_index
+from edgespike.convert.zipindex import ZipEntry, check_entry, read_zip_index
 from edgespike.errors import DataError
 from edgespike.model.header import (
     ELEMENT_BYTES,
@@ -121,6 +121,7 @@ def _read_zip(file: BinaryIO, path: Path) -> Checkpoint:
     file.seek(pickle.start)
     data = file.read(min(pickle.size, MAX_PICKLE_BYTES + 1))
     try:
+        check_entry(file, root + "data.pkl", pickle)
         top = unpickle(data)
         state = _state_dict(top)
         tensors = {
@@ -128,6 +129,9 @@ def _read_zip(file: BinaryIO, path: Path) -> Checkpoint:
             for name, value in state.items()
             if isinstance(value, TensorRef)
         }
+        used = {ref.storage.key for ref in state.values() if isinstance(ref, TensorRef)}
+        for key in sorted(used):
+            check_entry(file, f"{root}data/{key}", entries[f"{root}data/{key}"])
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     config = top.get("config")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,16 +25,21 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _MAX_COMMENT = 0xFFFF
 _MAX_DIRECTORY = 16 << 20  # bytes; a checkpoint has some hundred entries of about 80 bytes
 _FULL32 = 0xFFFFFFFF
+_BLOCK = 1 << 20
 _ZIP64_EXTRA = 1
 _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """Bytes of one stored entry: `start` from the beginning of the file, `size` long."""
+    """Bytes of one stored entry: `start` from the beginning of the file, `size` long.
+
+    `crc` is its CRC-32, 0 where whoever wrote the archive left it out.
+    """
 
     start: int
     size: int
+    crc: int
 
 
 def read_zip_index(file: BinaryIO, path: Path) -> dict[str, ZipEntry]:
@@ -53,6 +59,21 @@ def read_zip_index(file: BinaryIO, path: Path) -> dict[str, ZipEntry]:
         raise DataError(f"{path}: damaged zip archive: truncated structure") from None
     except DataError as error:
         raise DataError(f"{path}: damaged zip archive: {error}") from None
+
+
+def check_entry(file: BinaryIO, name: str, entry: ZipEntry) -> None:
+    """Read the entry once; DataError when its bytes are not those that were written."""
+    if entry.crc == 0:
+        return
+    file.seek(entry.start)
+    crc, left = 0, entry.size
+    while left:
+        block = file.read(min(left, _BLOCK))
+        if not block:
+            break
+        crc, left = zlib.crc32(block, crc), left - len(block)
+    if crc != entry.crc:
+        raise DataError(f"entry {printable(name)}: damaged, its checksum is wrong")
 
 
 def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int, int]:
@@ -79,7 +100,7 @@ def _read_entry(
     file: BinaryIO, file_size: int, directory: bytes, at: int, entries: dict[str, ZipEntry]
 ) -> int:
     """Add the directory record at `at` to `entries`; returns where the next one starts."""
-    (signature, _, _, flags, method, _, _, _, packed, size, n_name, n_extra, n_comment,
+    (signature, _, _, flags, method, _, _, crc, packed, size, n_name, n_extra, n_comment,
      _, _, _, local) = _CENTRAL.unpack_from(directory, at)  # fmt: skip
     if signature != b"PK\x01\x02":
         raise DataError("a directory record has no signature")
@@ -104,7 +125,7 @@ def _read_entry(
     start = local + _LOCAL.size + header[9] + header[10]
     if start + size > file_size:
         raise DataError(f"entry {printable(name)}: reaches past the end of the file")
-    entries[name] = ZipEntry(start, size)
+    entries[name] = ZipEntry(start, size, crc)
     return int(end)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,7 @@ def test_generate_takes_and_prints_ids(path: str, capsys: pytest.CaptureFixture[
         (["generate", "99999", "--ids"], 64, "outside the vocabulary"),
         (["generate", "x", "--temperature", "-1"], 64, "temperature is -1.0"),
         (["generate", "x", "--isa", "sse9"], 64, "choose one of native, avx2, generic"),
+        (["generate", "x", "--seed", "-1"], 64, "seed is -1"),
         (["bench", "--threads", "1000"], 64, "threads is 1000"),
     ],
 )
@@ -123,3 +127,40 @@ def test_after_warmup_a_model_compiles_nothing(
     before = len(advance.signatures)
     edgespike.load(path, threads=2).session().advance([1, 2, 3])
     assert len(advance.signatures) == before == 1
+
+
+def run(command: str) -> subprocess.CompletedProcess[str]:
+    """A command line, with `edgespike` in it, in a shell of its own."""
+    return subprocess.run(
+        ["bash", "-c", command.replace("edgespike", f"{sys.executable} -m edgespike")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["edgespike profiles", "edgespike config init"])
+def test_output_that_can_not_be_written_is_one_line_and_a_status(command: str) -> None:
+    full = run(f"{command} >/dev/full")
+    assert full.returncode == 74
+    assert full.stderr == "edgespike: [Errno 28] No space left on device\n"
+    assert run(f"{command} >&-").stderr == ""
+    assert run(f"{command} | head -c 0; exit ${{PIPESTATUS[0]}}").stderr == ""
+
+
+def test_without_a_place_for_kernels_they_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file" / "below-a-file")
+    names = ["HOME", "NUMBA_CACHE_DIR", "CACHE_DIRECTORY", "XDG_CACHE_HOME"]
+    places = dict.fromkeys(names, nowhere)
+    code = "from edgespike.kernels import compiler; print(compiler.cache_folder().is_dir())"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | places | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "True\n"
+    assert "set CACHE_DIRECTORY" in ended.stderr
+    assert os.listdir(tmp_path) == ["file"]

@@ -66,6 +66,8 @@ def test_once_prints_one_json_object(answered: Mosquitto, asker: Peer) -> None:
     assert (view["node"], view["status"], view["connected"]) == (NODE, "online", True)
     assert view["metrics"]["counters"]["answers"] >= 1
     assert view["last"][0]["id"] == asker.asked[-1]
+    # What the broker had kept has no known age; something newer may have come meanwhile.
+    assert view["metrics_age_s"] is None or view["metrics_age_s"] < 5
 
 
 def test_without_a_terminal_views_follow_each_other_until_ctrl_c(
@@ -163,4 +165,6 @@ def test_hostile_metrics_and_answers_are_shown_harmlessly() -> None:
 
 def test_a_view_without_anything_is_drawn() -> None:
     assert "no metrics yet" in drawn(View("n"))
+    assert "that the broker kept" in drawn(View("n", "offline", {}))
+    assert "metrics 0 s ago" in drawn(View("n", "online", {}, time.monotonic()))
     assert "no connection: gone" in drawn(View("n", "online", lost="gone"))

@@ -34,7 +34,8 @@ _LAST_ANSWER_S = 0.5
 @dataclass(frozen=True, slots=True)
 class View:
     """A node as it says it is. `metrics` is a JSON object from the network: nothing in it is
-    certain. `heard` is when it came, in monotonic seconds; `lost` why there is no connection.
+    certain. `heard` is when it came, in monotonic seconds, None for what the broker had kept: its
+    age is unknown. `lost` says why there is no connection.
     """
 
     node: str
@@ -126,7 +127,9 @@ class Watcher:
                 metrics = _json_object(message.payload)
                 if metrics is None:
                     return False
-                self.view = replace(self.view, metrics=metrics, heard=time.monotonic())
+                self.view = replace(
+                    self.view, metrics=metrics, heard=None if message.retain else time.monotonic()
+                )
             case "last":
                 try:
                     reply = parse_reply(message.payload)

@@ -54,8 +54,10 @@ def _heading(view: View) -> Text:
     )
     if view.lost is not None:
         line.append(f"  no connection: {printable(view.lost)}", "red")
-    elif view.heard is None:
+    elif view.metrics is None:
         line.append("  no metrics yet", "dim")
+    elif view.heard is None:
+        line.append("  metrics that the broker kept", "dim")
     else:
         line.append(f"  metrics {time.monotonic() - view.heard:.0f} s ago", "dim")
     return line

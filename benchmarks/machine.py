@@ -78,7 +78,7 @@ def _commit() -> str:
 
     try:
         head = git("rev-parse", "--short", "HEAD")
-        changed = git("status", "--porcelain", "--", "edgespike")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "edgespike")
     except OSError:
         return "unknown"
     return head + (" with changes" if changed else "") if head else "unknown"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import NODE, Mosquitto, Peer, free_port
 
+from edgespike.agent import broker as embedded
 from edgespike.config import Config
 from edgespike.doctor import host, parts
 from edgespike.doctor.findings import exit_code, fail, ok, warn
@@ -152,6 +153,18 @@ def test_a_wrong_password_and_a_forbidden_topic_are_told_apart(
             assert part in found[name]["advice"]
     finally:
         broker.stop()
+
+
+def test_a_broker_that_speaks_no_mqtt_5_is_told_from_one_that_is_not_there(
+    tmp_path: Path, chatter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = embedded._CONFIGURATION.replace("[v5.1", "[v4.1")
+    monkeypatch.setattr(embedded, "_CONFIGURATION", old)
+    with embedded.EmbeddedBroker() as broker:
+        status, found = examined(settings(tmp_path, broker.port, model={"path": str(chatter)}))
+    assert (status, found["broker"]["verdict"]) == (69, "fail")
+    assert "is there, but" in found["broker"]["message"]
+    assert "MQTT 5" in found["broker"]["advice"]
 
 
 def test_the_first_failure_decides() -> None:

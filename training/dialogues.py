@@ -25,7 +25,7 @@ from training.scenes import QUANTITIES, STATES, Split, scene, subject
 
 OTHER_ANSWER = "I can only answer questions about the sensors."
 WEIGHTS = {
-    "value": 24, "unknown": 14, "status": 9, "too_high": 6, "too_low": 5, "unit": 4, "trend": 6,
+    "value": 24, "unknown": 24, "status": 9, "too_high": 6, "too_low": 5, "unit": 4, "trend": 6,
     "age": 6, "state": 6, "highest": 4, "lowest": 3, "alarms": 12, "stale": 5, "other": 4,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""

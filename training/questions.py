@@ -23,7 +23,7 @@ def _facts(channel: ChannelView) -> dict[str, Any]:
     for field in fields(channel):
         value = getattr(channel, field.name)
         if field.default is MISSING or value != field.default:
-            facts[field.name] = round(value) if field.name == "age_s" else value
+            facts[field.name] = int(value) if field.name == "age_s" else value
     return facts
 
 

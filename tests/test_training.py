@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install
 
 import edgespike  # noqa: E402
 from edgespike.convert import convert  # noqa: E402
+from edgespike.errors import DataError, MissingInputError  # noqa: E402
 from edgespike.model.config import ModelConfig  # noqa: E402
 from training.export import export  # noqa: E402
 from training.model import SymbolicLight, from_official, official_config  # noqa: E402
@@ -135,6 +136,31 @@ def test_a_run_that_is_told_to_stop_saves_between_two_steps(new_run: Callable[..
     again = new_run(steps=50)
     assert again.step == 2
     assert again.elapsed_s == run.elapsed_s
+
+
+GOLDEN_SHAPE = {"width": 64, "layers": 3, "heads": 4, "hidden": 192, "pieces": 512}
+
+
+@pytest.mark.parametrize("case", ["small-08b", "small-194m"])
+def test_a_run_can_begin_with_an_official_checkpoint(tmp_path: Path, case: str) -> None:
+    start = GOLDEN / case / "checkpoint.pt"
+    train_tokenizer(tmp_path / "tokenizer.model", pieces=512, lines=2000)
+    run = open_run(tmp_path, replace(TINY, **GOLDEN_SHAPE), start=start)
+    given = torch.load(start, weights_only=True)["model"]
+    assert all(torch.equal(p, given[n]) for n, p in run.model.named_parameters() if n in given)
+    before = measure(run, "dev", 1)["loss"]
+    train(run, lambda line: None)
+    assert measure(run, "dev", 1)["loss"] < before
+
+
+def test_a_checkpoint_of_another_shape_is_refused(
+    new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    recipe = new_run().recipe
+    with pytest.raises(DataError, match="another shape"):
+        open_run(tmp_path / "run", recipe, start=GOLDEN / "small-08b" / "checkpoint.pt")
+    with pytest.raises(MissingInputError, match="no such checkpoint"):
+        open_run(tmp_path / "run", recipe, start=tmp_path / "none.pt")
 
 
 def test_the_rate_warms_up_and_falls_to_a_twentieth() -> None:

@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train or resume a run, then export it with --export")
     train.add_argument("run", type=Path, help="directory of the run")
+    train.add_argument("--start", type=Path, help="official checkpoint to begin a new run with")
     train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
     train.add_argument("--export", action="store_true", help="export when the plan is done")
@@ -65,7 +66,7 @@ def _train(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
-    run = open_run(args.run, recipe, device=args.device)
+    run = open_run(args.run, recipe, start=args.start, device=args.device)
     train(run, lambda line: print(line, flush=True), stop=lambda: bool(asked))
     if args.export and not asked:
         from training.export import export

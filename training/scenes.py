@@ -202,7 +202,7 @@ def _habit(rng: random.Random) -> Habit:
         style=rng.choices(("plain", "snake", "title"), (84, 8, 8))[0],
         trends=rng.choice((0.0, 0.5, 0.9)),
         limits=rng.choice((0.0, 0.3, 0.6, 0.9)),
-        alarms=rng.choice((0.0, 0.0, 0.15, 0.4)),
+        alarms=rng.choice((0.0, 0.1, 0.2, 0.5)),
         stale=rng.choice((0.0, 0.0, 0.05, 0.25)),
         silent=rng.choice((0.0, 0.0, 0.08)),
         ages=rng.random() < 0.93,

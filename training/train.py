@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from edgespike.errors import DataError, MissingInputError
 from edgespike.tokenizer import Tokenizer
 from training.dialogues import batch
 from training.model import SymbolicLight
@@ -62,8 +63,18 @@ class Run:
         os.replace(partial, self.state_file)
 
 
-def open_run(directory: Path, recipe: Recipe, *, device: str = "cpu") -> Run:
+RECOMPUTED = ("v_mem", "_cached_mask", "inv_freq")
+"""Entries of official checkpoints that are no parameters."""
+
+
+def open_run(
+    directory: Path, recipe: Recipe, *, start: Path | None = None, device: str = "cpu"
+) -> Run:
     """Starts a run in `directory`, or resumes the one that is there.
+
+    A new run begins with the weights of the official checkpoint `start`, if one is given: its
+    tokenizer must lie in `directory` and its shape must be the recipe's (MissingInputError,
+    DataError).
 
     A resumed run keeps its recipe; `steps`, `minutes` and `prompt_weight` are those given now.
     """
@@ -95,11 +106,32 @@ def open_run(directory: Path, recipe: Recipe, *, device: str = "cpu") -> Run:
     run = Run(
         directory, recipe, model, optimizer, Tokenizer.from_file(vocabulary), torch.device(device)
     )
+    if state is None and start is not None:
+        _begin_with(model, start)
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         run.step, run.elapsed_s = state["step"], state["elapsed_s"]
     return run
+
+
+def _begin_with(model: SymbolicLight, start: Path) -> None:
+    try:
+        checkpoint = torch.load(start, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{start}: no such checkpoint") from error
+    weights = {
+        name: value
+        for name, value in checkpoint["model"].items()
+        if not any(part in name for part in RECOMPUTED)
+    }
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise DataError(f"{start}: has another shape than the recipe") from error
+    # Exports with a constant prior weight lack its entry.
+    if unexpected or set(missing) - {"output_head.prior_weight"}:
+        raise DataError(f"{start}: has other tensors than the recipe")
 
 
 def _losses(

@@ -40,8 +40,10 @@ def draw(found: Document, folder: Path) -> list[Path]:
             if any(drawn):
                 for axis, has_data in zip(axes[0], drawn, strict=True):
                     axis.set_visible(has_data)
-                cpu = found["machine"]["cpu"]
-                figure.suptitle(f"{cpu}, shape {found['settings']['shape']}", fontsize=8)
+                title = f"{found['machine']['cpu']}, shape {found['settings']['shape']}"
+                if any(job.startswith(_JOBS[name]) for job in found["disturbed"]):
+                    title += ": disturbed by other processes"
+                figure.suptitle(title, fontsize=8)
                 figure.tight_layout()
                 written.append(folder / f"{name}.png")
                 figure.savefig(written[-1], dpi=110)
@@ -250,3 +252,12 @@ _FIGURES: dict[str, tuple[Callable[[Document, Any], bool], ...]] = {
     "firing": (_bytes_by_firing, _speed_by_firing),
     "growth": (_sensors, _events, _together),
 }
+
+_JOBS = {
+    "ladder": ("decode/", "bandwidth/1"),
+    "threads": ("decode/", "prefill/", "bandwidth/"),
+    "depth": ("depth/",),
+    "firing": ("firing/",),
+    "growth": ("sensors/", "events", "sessions/", "positions/"),
+}
+"""Beginnings of the names of the jobs that a figure shows."""

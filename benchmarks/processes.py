@@ -42,9 +42,13 @@ class Job:
 
 @dataclass(slots=True)
 class Findings:
-    """Results of all rounds by the name of the job, and the jobs that failed with the reason."""
+    """Results of all rounds by the name of the job, and the jobs that failed with the reason.
+
+    `others` is the number of cores that foreign processes used meanwhile, in the worst round.
+    """
 
     samples: dict[str, list[Result]] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -87,10 +91,23 @@ def run_interleaved(jobs: Sequence[Job], findings: Findings, say: Say) -> None:
             if turn >= job.rounds or job.name in findings.failed:
                 continue
             say(f"{job.name} ({turn + 1} of {job.rounds})")
+            before = _foreign_seconds(), time.monotonic()
             try:
                 findings.samples.setdefault(job.name, []).append(run(job))
             except JobError as error:
                 findings.failed[job.name] = str(error)
+            foreign, now = _foreign_seconds(), time.monotonic()
+            cores = (foreign - before[0]) / (now - before[1])
+            findings.others[job.name] = max(findings.others.get(job.name, 0.0), round(cores, 2))
+
+
+def _foreign_seconds() -> float:
+    """Processor time of everything but this process and the children that it has waited for."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system = (int(word) for word in file.readline().split()[1:4])
+    own = os.times()
+    mine = own.user + own.system + own.children_user + own.children_system
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - mine
 
 
 def combine(trees: Sequence[Any], of: Callable[[Sequence[float]], float]) -> Any:

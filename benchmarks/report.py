@@ -14,6 +14,8 @@ from benchmarks.processes import Findings, median, spread
 from benchmarks.targets import Document, bandwidth_share, ratio, targets, value
 
 FORMAT = 1
+DISTURBED = 0.15
+"""Cores used by foreign processes beyond which a measurement counts as disturbed."""
 PUBLISHED = {"fp32-rowmajor": 9.5, "fp32": 14.7, "int8": 19.9, "TinyLlama-1.1B": 16.31,
              "Falcon3-1B": 11.26}  # fmt: skip
 """Tokens per second on one thread of a Ryzen 7 5800X (arXiv 2606.03026)."""
@@ -32,8 +34,10 @@ def document(
         "machine": machine,
         "settings": {**dataclasses.asdict(plan.size), "window": plan.size.config.window},
         "peers": {peer.name: peer.facts for peer in plan.peers},
+        "notes": [],
         "skipped": skipped,
         "failed": findings.failed,
+        "disturbed": {name: n for name, n in findings.others.items() if n > DISTURBED},
         "seconds": round(seconds, 1),
         "results": {
             name: {"median": median(found), "spread": spread(found), "samples": found}
@@ -60,6 +64,10 @@ def show(found: Document, console: Console) -> None:
     for table in (*tables, _targets(found), _counted(found)):
         console.print(table)
     console.print(f"energy: {machine['energy']}", highlight=False)
+    for note in found["notes"]:
+        console.print(f"note: {note}", highlight=False)
+    for job, cores in found["disturbed"].items():
+        console.print(f"disturbed: {job}: others used {cores:.2f} cores", highlight=False)
     for kind in ("skipped", "failed"):
         for name, why in found[kind].items():
             console.print(f"{kind}: {name}: {why}", highlight=False)

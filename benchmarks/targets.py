@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -12,7 +12,10 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`value` is None where the run has no figure for it. `most`: smaller is better."""
+    """`value` is None where the run has no figure for it. `most`: smaller is better.
+
+    `disturbed`: foreign processes ran while it was measured, so that it says little.
+    """
 
     name: str
     value: float | None
@@ -20,12 +23,15 @@ class Target:
     aim: float
     unit: str = ""
     most: bool = False
+    disturbed: bool = False
 
     @property
     def verdict(self) -> str:
-        """aim, must, missed, or not measured."""
+        """aim, must, missed, disturbed, or not measured."""
         if self.value is None:
             return "not measured"
+        if self.disturbed:
+            return "disturbed"
 
         def reached(goal: float) -> bool:
             assert self.value is not None
@@ -69,6 +75,13 @@ def bandwidth_share(document: Document, name: str, threads: int) -> float | None
 
 def targets(document: Document) -> Iterator[Target]:
     """All of them, in the order in which they were set; the first peer is the one to beat."""
+    troubled = document["disturbed"]
+    for target, jobs in _measured(document):
+        yield replace(target, disturbed=any(job.startswith(jobs) for job in troubled))
+
+
+def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
+    """Each target as measured, with the beginnings of the names of the jobs behind it."""
     peer = next(iter(document["peers"]), "no peer")
     length = str(document["settings"]["prefill"])
     window = document["settings"]["window"]
@@ -97,25 +110,31 @@ def targets(document: Document) -> Iterator[Target]:
     ready = value(document, "start/daemon", "ready_s")
     idle = value(document, "start/daemon", "idle_core_share")
     start = value(document, "start/import", "seconds")
-    yield Target(f"decode, 1 thread, vs {peer}", decoding("int8"), 2.2, 2.6, "x")
-    yield Target(f"decode, AVX2 only, vs {peer}", decoding("int8-avx2"), 2.2, 2.6, "x")
-    yield Target(f"decode, int4, vs {peer}", decoding("int4"), 3.0, 4.5, "x")
-    yield Target("decode, share of read bandwidth", share, 0.85, 0.95)
-    yield Target("decode, full window vs empty", deep, 0.90, 0.97)
-    yield Target(f"prefill {length}, 1 thread, vs {peer}", read, 3.5, 5.5, "x")
-    yield Target(f"prefill {length}, 2 threads vs 1", more, 1.8, 1.95, "x")
-    yield Target("step of 4 positions vs 1", versus((*step, "4"), (*step, "1")), 1.35, 1.15,
-                 "x", True)  # fmt: skip
-    yield Target("answers with prompt lookup vs without", lookup, 1.8, 3.0, "x")
-    yield Target("the same where nothing can be copied", copied, 0.97, 0.97, "x")
-    yield Target("resident after a full window", resident and resident / 1e9, 1.0, 0.9,
-                 " GB", True)  # fmt: skip
-    yield Target("fp32 vs fp32-rowmajor", versus(speed("fp32"), rowmajor), 1.5, 1.5, "x")
-    yield Target("int8 vs fp32-rowmajor", versus(speed("int8"), rowmajor), 2.5, 2.5, "x")
-    yield Target("daemon start to ready", ready, 1.5, 0.7, " s", True)
-    yield Target("idle daemon", None if idle is None else 100 * idle, 1, 1, " % of a core", True)
-    yield Target("import edgespike", start and 1000 * start, 60, 60, " ms", True)
-    yield Target("messages/s at under 10 % slower", _messages(document), 5000, 20000)
+    shared = None if idle is None else 100 * idle
+    held = resident and resident / 1e9
+    one, two = ("decode/int8/1", f"decode/{peer}/1"), ("prefill/int8/1", "prefill/int8/2")
+    wide = ("decode/int8-avx2/1", f"decode/{peer}/1")
+    narrow = ("decode/int4/1", f"decode/{peer}/1")
+    both = ("prefill/int8/1", f"prefill/{peer}/1")
+    ladder = ("decode/fp32", "decode/int8/1")
+    four = versus((*step, "4"), (*step, "1"))
+    yield Target(f"decode, 1 thread, vs {peer}", decoding("int8"), 2.2, 2.6, "x"), one
+    yield Target(f"decode, AVX2 only, vs {peer}", decoding("int8-avx2"), 2.2, 2.6, "x"), wide
+    yield Target(f"decode, int4, vs {peer}", decoding("int4"), 3.0, 4.5, "x"), narrow
+    yield Target("decode, share of read bandwidth", share, 0.85, 0.95), (*one, "bandwidth/1")
+    yield Target("decode, full window vs empty", deep, 0.90, 0.97), ("depth/int8",)
+    yield Target(f"prefill {length}, 1 thread, vs {peer}", read, 3.5, 5.5, "x"), both
+    yield Target(f"prefill {length}, 2 threads vs 1", more, 1.8, 1.95, "x"), two
+    yield Target("step of 4 positions vs 1", four, 1.35, 1.15, "x", True), ("positions",)
+    yield Target("answers with prompt lookup vs without", lookup, 1.8, 3.0, "x"), ("lookup",)
+    yield Target("the same where nothing can be copied", copied, 0.97, 0.97, "x"), ("lookup",)
+    yield Target("resident after a full window", held, 1.0, 0.9, " GB", True), ()
+    yield Target("fp32 vs fp32-rowmajor", versus(speed("fp32"), rowmajor), 1.5, 1.5, "x"), ladder
+    yield Target("int8 vs fp32-rowmajor", versus(speed("int8"), rowmajor), 2.5, 2.5, "x"), ladder
+    yield Target("daemon start to ready", ready, 1.5, 0.7, " s", True), ("start/daemon",)
+    yield Target("idle daemon", shared, 1, 1, " % of a core", True), ()
+    yield Target("import edgespike", start and 1000 * start, 60, 60, " ms", True), ("start/import",)
+    yield Target("messages/s at under 10 % slower", _messages(document), 5000, 20000), ("events",)
 
 
 def _messages(document: Document) -> float | None:

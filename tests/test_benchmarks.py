@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,32 @@ def test_a_target_that_was_not_measured_is_not_missed() -> None:
     assert targets.Target("x", None, 1, 2).verdict == "not measured"
     assert [targets.Target("x", v, 1, 2).verdict for v in (0.5, 1, 2)] == ["missed", "must", "aim"]
     assert targets.Target("x", 1.2, 1.35, 1.15, most=True).verdict == "must"
+
+
+def test_no_target_is_judged_by_what_was_disturbed() -> None:
+    assert targets.Target("x", 9, 1, 2, disturbed=True).verdict == "disturbed"
+    found = {
+        "results": {},
+        "peers": {},
+        "settings": {"prefill": 512, "window": 512},
+        "disturbed": {"lookup": 0.9, "decode/int8/1": 0.5},
+    }
+    hit = {target.name for target in targets.targets(found) if target.disturbed}
+    assert "answers with prompt lookup vs without" in hit
+    assert "int8 vs fp32-rowmajor" in hit
+    assert "step of 4 positions vs 1" not in hit
+
+
+def test_foreign_processor_time_is_noticed() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        findings = Findings()
+        job = Job("y", "subprocess:call", {"args": ["sleep", "1"]})
+        run_interleaved([job], findings, lambda _: None)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert findings.others["y"] > 0.15
 
 
 def test_ratios_are_taken_round_by_round() -> None:

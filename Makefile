@@ -8,7 +8,7 @@ VENV ?= .venv
 # training. It is large, so it is not installed unless asked for.
 TORCH ?=
 # The question that `make demo` asks.
-ASK ?= Which sensors are outside their limits?
+ASK ?= What is the kitchen temperature?
 
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.edgespike

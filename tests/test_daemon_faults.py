@@ -6,6 +6,7 @@ import json
 import resource
 import signal
 import socket
+import sqlite3
 import time
 from pathlib import Path
 
@@ -210,11 +211,12 @@ def test_a_full_disk_silences_nobody(online: DaemonProcess, peer: Peer) -> None:
     peer.prompt({"prompt": "hello", "id": "f1", "max_tokens": 2})
     assert peer.final("f1").body["type"] == "answer"
     resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-    question = {"prompt": "hello", "id": "f2", "max_tokens": 2}
-    peer.prompt(question)
-    first = peer.final("f2")
-    peer.prompt(question)
-    assert peer.final("f2").payload == first.payload  # the journal works again
+    peer.prompt({"prompt": "hello", "id": "f2", "max_tokens": 2})
+    answer = peer.final("f2").payload
+    online.kill()  # it has the journal to itself
+    with sqlite3.connect(online.directory / "state" / f"{NODE}.journal") as journal:
+        recorded = journal.execute("SELECT answer FROM prompts WHERE id = 'f2'").fetchall()
+    assert recorded == [(answer,)]  # the journal works again
     assert [event["id"] for event in online.events("prompt")] == ["f2"]
 
 

@@ -86,6 +86,19 @@ def test_every_configuration_is_valid(
     assert load_config(path).broker.host == "localhost"
 
 
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"`python -m ([a-z]+)", README))))
+def test_every_module_that_is_named_runs(module: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "usage:" in run.stdout
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

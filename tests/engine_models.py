@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,38 @@ def write_model(
         for name in checkpoint_shapes(config):
             store(writer, name, weights[name])
     return path
+
+
+def truncated(container: Container, layers: int, target: Path) -> Path:
+    """The first layers of a model, byte for byte, under its head."""
+    config = replace(container.config, n_layers=layers)
+    with ContainerWriter(target, config, container.precision) as writer:
+        for name in writer.tensors:
+            writer.write(name, container.array(name))
+    return target
+
+
+def spikes_of_every_stage(
+    path: Path, tokens: NDArray[np.generic], folder: Path
+) -> list[NDArray[np.bool_]]:
+    """Which neurons fired, [S, D] for the encoder and for each layer.
+
+    The engine keeps the spikes of the last layer only, so each layer is read off a model that ends
+    with it. The encoder's are the neurons whose membrane was set back to exactly zero.
+    """
+    container = open_container(path)
+    stages = [np.zeros((len(tokens), container.config.embed_dim), np.bool_)]
+    for layers in range(1, container.config.n_layers + 1):
+        model = edgespike.load(truncated(container, layers, folder / f"first-{layers}"))
+        session = model.session()
+        fired = np.zeros_like(stages[0])
+        for position, token in enumerate(tokens):
+            session.advance([int(token)])
+            count = model._scratch.spike_count[0]
+            fired[position, model._scratch.spike_index[0, :count]] = True
+            stages[0][position] = session.snapshot().state.membrane[0] == 0
+        stages.append(fired)
+    return stages
 
 
 def dequantised(container: Container) -> Weights:

@@ -164,3 +164,10 @@ def test_without_a_place_for_kernels_they_leave_nothing_behind(tmp_path: Path) -
     assert ended.stdout == "True\n"
     assert "set CACHE_DIRECTORY" in ended.stderr
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_json_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["warmup", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["isa"] == "native"
+    assert main(["profiles", "tasmota", "--json"]) == 0
+    assert "topics" in json.loads(capsys.readouterr().out)

@@ -73,7 +73,9 @@ def test_a_prompt_whose_answer_was_delivered_is_only_acknowledged_after_a_kill(
         peer.status("online")
         peer.prompt({"prompt": "hello", "id": f"after{time.time()}", "max_tokens": 2})
         peer.final()
-        assert len(online.events("already_answered")) == count
+        # Its own answers' acknowledgements may be lost in a kill, too: those are not counted.
+        found = [x["id"] for x in online.events("already_answered") if x["id"] == "z1"]
+        assert len(found) == count
         online.kill()
     assert not peer.finals("z1")
 

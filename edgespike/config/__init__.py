@@ -1,0 +1,34 @@
+"""What this installation chooses: YAML -> frozen typed settings, every error at once."""
+
+from __future__ import annotations
+
+from edgespike.config.broker import Broker, Tls
+from edgespike.config.channels import ChannelSettings, SensorSource
+from edgespike.config.daemon import (
+    DEFAULT_BOARD,
+    DEFAULT_SENSORS,
+    Config,
+    LoggingSettings,
+    ModelSettings,
+    default_node,
+    default_state_dir,
+    load_config,
+)
+from edgespike.config.prompts import ContextSettings, PromptSettings
+
+__all__ = [
+    "DEFAULT_BOARD",
+    "DEFAULT_SENSORS",
+    "Broker",
+    "ChannelSettings",
+    "Config",
+    "ContextSettings",
+    "LoggingSettings",
+    "ModelSettings",
+    "PromptSettings",
+    "SensorSource",
+    "Tls",
+    "default_node",
+    "default_state_dir",
+    "load_config",
+]

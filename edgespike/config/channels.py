@@ -1,0 +1,129 @@
+"""What this installation listens to, and what it knows about each channel."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated
+
+from edgespike.profiles import SensorProfile, ValueFacts
+from edgespike.settings.declared import Number, Seconds, Setting
+from edgespike.topics import pattern_problem, topic_problem
+
+
+def _folded(channel: str) -> str:
+    return channel.replace("_", " ").casefold()
+
+
+def _name_problem(text: str) -> str | None:
+    return (
+        None if 0 < len(text) <= 64 and text.isprintable() else "has 1 to 64 printable characters"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """What this installation knows about a channel."""
+
+    rename: Annotated[
+        str | None,
+        Setting("Name to use instead.", check=_name_problem, example="boiler temperature"),
+    ] = None
+    show: Annotated[
+        bool | None, Setting("Show (also a diagnostic value) or hide.", example="true")
+    ] = None
+    unit: Annotated[str | None, Setting("Unit to show; values aren't converted.", example="°F")] = (
+        None
+    )
+    low: Annotated[Number | None, Setting("Below this is too low.", example="18")] = None
+    high: Annotated[Number | None, Setting("Above this is too high.", example="26.5")] = None
+    hysteresis: Annotated[
+        Number | None,
+        Setting("How far back inside a limit it must come to be fine again.", example="0.5"),
+    ] = None
+    stale_after: Annotated[
+        Seconds | None, Setting("Age from which the value counts as stale.", example="15m")
+    ] = None
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """What the fields say about each other."""
+        low, high = (None if v is None else float(v) for v in (self.low, self.high))
+        gap = float(self.hysteresis or 0)
+        if low is not None and high is not None and low >= high:
+            yield "high", "must be above low"
+        elif gap < 0:
+            yield "hysteresis", "must not be negative"
+        elif low is not None and high is not None and gap > high - low:
+            yield "hysteresis", "must not be larger than high - low"
+
+    def over(self, base: ChannelSettings) -> ChannelSettings:
+        """These settings, and those of `base` where these say nothing."""
+        mine = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(base, **{name: value for name, value in mine.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class SensorSource:
+    """Sensors of one firmware."""
+
+    profile: Annotated[
+        SensorProfile,
+        Setting(
+            "Name of a sensor profile (`edgespike profiles`), or one inline.",
+            example="zigbee2mqtt",
+            named=True,
+        ),
+    ]
+    base: Annotated[
+        str | None,
+        Setting(
+            "Base topic, where it isn't the firmware's default.",
+            check=topic_problem,
+            example="zigbee2mqtt",
+        ),
+    ] = None
+    topics: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Topic patterns instead of the profile's: MQTT filters, or with {device} and {key}.",
+            check=pattern_problem,
+            example='["plant/+/temperature"]',
+        ),
+    ] = ()
+    availability: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Topic patterns whose payload says online or offline.",
+            check=pattern_problem,
+            example='["plant/{device}/online"]',
+        ),
+    ] = ()
+    values: Annotated[
+        Mapping[str, ValueFacts],
+        Setting(
+            "Facts about values by key, over the profile's.",
+            example="temperature",
+        ),
+    ] = field(default_factory=dict)
+    channels: Annotated[
+        Mapping[str, ChannelSettings],
+        Setting(
+            "Settings by channel name; * and ? match. All that match apply, later ones win.",
+            example="boiler temperature",
+        ),
+    ] = field(default_factory=dict)
+    diagnostics: Annotated[
+        bool, Setting("Show diagnostic values too: link quality, battery, ...")
+    ] = False
+
+    def settings_of(self, channel: str) -> ChannelSettings:
+        """The settings of a channel by its unrenamed name: every entry that matches, in order.
+
+        Case and the difference between `_` and a space don't matter.
+        """
+        result, wanted = ChannelSettings(), _folded(channel)
+        for pattern, settings in self.channels.items():
+            if fnmatch.fnmatchcase(wanted, _folded(pattern)):
+                result = settings.over(result)
+        return result

@@ -1,0 +1,194 @@
+"""All settings of one daemon, and the reading of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from edgespike.config.broker import Broker
+from edgespike.config.channels import SensorSource
+from edgespike.config.prompts import ContextSettings, PromptSettings
+from edgespike.profiles import BoardProfile, Isa, ProfileLibrary, SensorProfile, name_problem
+from edgespike.settings import yamltree
+from edgespike.settings.declared import Reader, Setting
+from edgespike.settings.yamltree import FileProblems
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+DEFAULT_BOARD = "generic-one-core"
+"""Profile of the board when `board` isn't given."""
+
+DEFAULT_SENSORS = ("zigbee2mqtt", "tasmota", "esphome", "shelly", "plain-number")
+"""Profiles that are heard when `sensors` isn't given."""
+
+
+def default_node() -> str:
+    """The host's name, made safe for a topic."""
+    name = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-")
+    return name[:64].strip("-") or "edgespike"
+
+
+def default_state_dir() -> Path:
+    """$STATE_DIRECTORY (systemd), /var/lib/edgespike for root, else the user's XDG state."""
+    given = os.environ.get("STATE_DIRECTORY")
+    if given:
+        return Path(given.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/edgespike")
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "edgespike"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which model answers, and how it runs."""
+
+    path: Annotated[
+        Path | Literal["bundled"], Setting("Container file, or bundled: the shipped model.")
+    ] = "bundled"
+    threads: Annotated[
+        int | None,
+        Setting("Inference threads; the board's when not given.", low=1, high=256, example="2"),
+    ] = None
+    isa: Annotated[
+        Isa | None, Setting("Instruction set; the board's when not given.", example="avx2")
+    ] = None
+    verify: Annotated[bool, Setting("Check the file's digests at start.")] = True
+    warmup: Annotated[bool, Setting("Compile all kernels before reporting ready.")] = True
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingSettings:
+    """What the daemon says about itself."""
+
+    level: Annotated[LogLevel, Setting("Least severe level that is logged.")] = "info"
+    format: Annotated[LogFormat, Setting("auto: console on a terminal, else json.")] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one daemon."""
+
+    node: Annotated[
+        str,
+        Setting(
+            "Name of this node; its topics are edgespike/<node>/... The host's when not given.",
+            check=name_problem,
+            example="kitchen",
+        ),
+    ] = field(default_factory=default_node)
+    broker: Annotated[Broker, Setting("The MQTT 5 broker.")] = field(default_factory=Broker)
+    model: Annotated[ModelSettings, Setting("Which model answers, and how it runs.")] = field(
+        default_factory=ModelSettings
+    )
+    board: Annotated[
+        BoardProfile,
+        Setting(
+            "Name of a board profile (`edgespike profiles`), or one inline.",
+            example=DEFAULT_BOARD,
+            named=True,
+        ),
+    ] = field(default_factory=BoardProfile)
+    profile_dirs: Annotated[
+        tuple[Path, ...],
+        Setting(
+            "Directories with own profiles: sensors/NAME.yaml, boards/NAME.yaml.",
+            example="[profiles]",
+        ),
+    ] = ()
+    sensors: Annotated[
+        tuple[SensorSource, ...],
+        Setting(f"What to listen to; {', '.join(DEFAULT_SENSORS)} when not given."),
+    ] = ()
+    context: Annotated[ContextSettings, Setting("The sensor picture.")] = field(
+        default_factory=ContextSettings
+    )
+    prompts: Annotated[PromptSettings, Setting("Limits of prompts and answers.")] = field(
+        default_factory=PromptSettings
+    )
+    state_dir: Annotated[
+        Path,
+        Setting(
+            "Where the journal is kept; $STATE_DIRECTORY or the user's when not given.",
+            example="/var/lib/edgespike",
+        ),
+    ] = field(default_factory=default_state_dir)
+    logging: Annotated[LoggingSettings, Setting("What the daemon says about itself.")] = field(
+        default_factory=LoggingSettings
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """What the files say about the fields."""
+        for path in self.profile_dirs:
+            if not path.is_dir():
+                yield "profile_dirs", f"no such directory: {path}"
+
+    def topic(self, name: str) -> str:
+        """This node's topic of that name: `edgespike/<node>/<name>`."""
+        return f"edgespike/{self.node}/{name}"
+
+    @property
+    def client_id(self) -> str:
+        """Start of the MQTT client ids."""
+        return self.broker.client_id or f"edgespike-{self.node}"
+
+    @property
+    def threads(self) -> int:
+        """Inference threads: chosen here, else the board's."""
+        return self.model.threads or self.board.threads
+
+    @property
+    def isa(self) -> Isa:
+        """Instruction set: chosen here, else the board's."""
+        return self.model.isa or self.board.isa
+
+    @property
+    def keepalive_s(self) -> int:
+        """MQTT keep-alive in seconds: chosen here, else the board's."""
+        return self.broker.keepalive_s or self.board.keepalive_s
+
+
+def load_config(path: Path | str, environ: Mapping[str, str] | None = None) -> Config:
+    """Read a configuration file; `environ` is `os.environ` unless given.
+
+    Raises MissingInputError when the file can't be read, and ConfigError with every problem in it
+    and in the profiles that it names, one `file:line: path: message` a line.
+    """
+    path = Path(path)
+    tree = yamltree.parse_file(path)
+    environ = os.environ if environ is None else environ
+    library = ProfileLibrary(_profile_dirs(tree, path, environ))
+    lookups = {SensorProfile: library.sensor, BoardProfile: library.board}
+    reader = Reader(str(path), path.parent, environ, lookups)
+    config = reader.read(Config, tree)
+    if config is None:
+        raise FileProblems(reader.problems)
+    given = tree.entries if isinstance(tree, yamltree.Mapping) else {}
+    board, sensors = config.board, config.sensors
+    if "board" not in given:
+        board = library.board(DEFAULT_BOARD)
+    if "sensors" not in given:
+        sensors = tuple(SensorSource(library.sensor(name)) for name in DEFAULT_SENSORS)
+    completed = (replace(s, profile=s.profile.completed(library.quantities)) for s in sensors)
+    return replace(config, board=board, sensors=tuple(completed))
+
+
+@dataclass(frozen=True, slots=True)
+class _ProfileDirs:
+    profile_dirs: Annotated[tuple[Path, ...], Setting("")] = ()
+
+
+def _profile_dirs(tree: yamltree.Node, path: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The profile directories, read first: the rest may name profiles in them. Problems with them
+    are reported when the whole is read."""
+    if not isinstance(tree, yamltree.Mapping) or "profile_dirs" not in tree.entries:
+        return ()
+    alone = yamltree.Mapping({"profile_dirs": tree.entries["profile_dirs"]}, tree.key_lines, 1)
+    read = Reader(str(path), path.parent, environ).read(_ProfileDirs, alone)
+    return read.profile_dirs if read else ()

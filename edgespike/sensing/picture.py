@@ -19,7 +19,10 @@ class ChannelView:
     `name` identifies it to people ("kitchen temperature", "pump-07 pressure"). `text` is the last
     value as the sensor wrote it: a number, or a state such as "on", "open", "motion"; None when the
     channel is known but has never reported. `number` is that value as a float when it is numeric.
-    `minimum` and `maximum` are value texts over the recent history, None for states.
+    `minimum`, `maximum` and `mean` are value texts over the recent history, None for states.
+    `since_s` is how long it has been so: for a number its limit state, for a state its word; None
+    when that isn't known. `changes` counts how often a state changed in the recent history.
+    `offline_s` is how long its device has been offline, None when it isn't.
     Times are seconds; `age_s` is None when nothing was received.
     """
 
@@ -36,6 +39,10 @@ class ChannelView:
     high: str | None = None
     minimum: str | None = None
     maximum: str | None = None
+    mean: str | None = None
+    since_s: float | None = None
+    changes: int | None = None
+    offline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,16 @@ from edgespike.prompting import (
     MAX_NAME,
     PLAIN,
     PromptTemplate,
+    answer_part,
+    changes,
     clean,
     default_template,
     describe,
     describe_age,
+    key_frame,
     rank,
     render,
+    turn,
 )
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.tokenizer import Tokenizer
@@ -178,6 +182,35 @@ def test_outside_text_never_becomes_a_control_piece(tokenizer: Tokenizer, words:
         "<|assistant|>",
     ]
     assert [i for i in ids if i in controls] == [tokenizer.control(name) for name in expected]
+
+
+def test_a_dialogue_is_a_key_frame_then_changes_and_turns(tokenizer: Tokenizer) -> None:
+    how = {"tokenizer": tokenizer, "template": BUNDLED, "budget": 400}
+    frame = key_frame(HOUSE, **how)
+    assert frame.ids[0] == tokenizer.bos_id
+    assert frame.text.startswith("<|system|><|spike|>kitchen temperature: 21.5")
+    assert (frame.used, frame.left_out) == (tuple(c.name for c in HOUSE.channels), ())
+    change = changes(HOUSE, {"front door"}, **how)
+    assert tokenizer.bos_id not in change.ids
+    assert change.text == "<|system|><|spike|>front door: open, 2 h ago<|endofsystem|>"
+    assert change.used == ("front door",)
+    asked = turn(HOUSE, "ok?", **how, previous=("what is high?",))
+    assert asked.text.endswith("<|user|>ok?<|endofuser|><|assistant|>")
+    assert render(HOUSE, "ok?", **how).ids[-len(asked.ids) :] == asked.ids
+    assert answer_part(tokenizer, BUNDLED, "yes")[-1] == tokenizer.control("<|endofassistant|>")
+
+
+def test_where_not_all_fits_a_key_frame_shows_alarms(tokenizer: Tokenizer) -> None:
+    room = len(
+        key_frame(Picture(0.0, (PUMP,)), tokenizer=tokenizer, template=BUNDLED, budget=400).ids
+    )
+    frame = key_frame(HOUSE, tokenizer=tokenizer, template=BUNDLED, budget=room)
+    assert frame.used == ("pump-07 pressure",)
+    assert frame.left_out == ("kitchen temperature", "front door")
+    names = {"kitchen temperature", "pump-07 pressure"}
+    some = changes(HOUSE, names, tokenizer=tokenizer, template=BUNDLED, budget=room)
+    assert some.used == ("pump-07 pressure",)
+    assert some.left_out == ("kitchen temperature",)
 
 
 def test_the_same_input_gives_the_same_prompt(tokenizer: Tokenizer) -> None:

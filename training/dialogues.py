@@ -16,9 +16,9 @@ from edgespike.prompting import (
     answer_part,
     describe,
     describe_age,
-    question_parts,
     render,
 )
+from edgespike.prompting import turn as ask
 from edgespike.sensing.picture import ChannelView, Picture
 from training.phrasings import OPENERS, TEMPLATES, THANKS, THINGS
 from training.scenes import QUANTITIES, STATES, Split, scene, subject
@@ -355,7 +355,9 @@ def dialogue(
         if found.question in asked:
             continue
         asked.add(found.question)
-        question = question_parts(tokenizer, template, found.question)[0]
+        question = ask(
+            picture, found.question, tokenizer=tokenizer, template=template, budget=length
+        ).ids
         answer = answer_part(tokenizer, template, found.answer)
         if len(ids) + len(question) + len(answer) > length:
             break

@@ -109,7 +109,7 @@ def _fits(name: str, value: Any) -> bool:
         return value in (None, "ok", "low", "high")
     if name == "stale":
         return isinstance(value, bool)
-    if name in ("number", "age_s"):
+    if name == "number" or name.endswith("_s"):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return value is None or (number and math.isfinite(value))
     if name in ("unit", "quantity"):

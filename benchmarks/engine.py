@@ -156,24 +156,23 @@ def steps(model: str, sizes: list[int], repeats: int, threads: int = 1) -> dict[
 
 def sessions(model: str, count: int, repeats: int, threads: int = 1) -> dict[str, Any]:
     """One token of each of `count` sessions in one step, every session at a full window."""
-    from edgespike.model.state import new_state
-
     engine = edgespike.load(model, threads=threads, verify=False)
     config = engine.config
-    state = new_state(config, count)
-    ids = random_ids(engine, (repeats + 2) * count).reshape(-1, count)
-    owners = rows = np.arange(count)
-    logits = np.empty((count, config.vocab_size), np.float32)
-    # Keys and values are zeros: a full ring is read, whatever lies in it.
-    position = config.anchors + config.window + 1
+    pool = engine.pool(count)
+    first = pool.session()
+    first.advance(random_ids(engine, config.anchors + config.window + 1))
+    all_of_them = [first, *(first.fork(pool) for _ in range(count - 1))]
+    ids = random_ids(engine, (repeats + 2) * count).reshape(-1, count, 1)
     for turn, tokens in enumerate(ids):
         if turn == 2:
             start = time.perf_counter()
-        positions = np.full(count, position + turn)
-        engine.step(state, tokens, positions, rows, logits, owners)
+        engine.advance_together(list(zip(all_of_them, tokens, strict=True)))
     seconds = (time.perf_counter() - start) / repeats
-    each = sum(array.nbytes for array in state) / count
-    return {"tokens_per_s": count / seconds, "milliseconds": 1000 * seconds, "bytes_each": each}
+    return {
+        "tokens_per_s": count / seconds,
+        "milliseconds": 1000 * seconds,
+        "bytes_each": first.nbytes,
+    }
 
 
 def firing(model: str, rate: float, tokens: int) -> dict[str, Any]:

@@ -192,6 +192,11 @@ def test_logits_have_the_same_bits_for_every_instruction_set(tmp_path: Path) -> 
         "for path in sys.argv[2:]:\n"
         "    logits = edgespike.load(path, isa=sys.argv[1]).session().advance(tokens, True)\n"
         "    print(hashlib.sha256(logits.tobytes()).hexdigest())\n"
+        "    model = edgespike.load(path, isa=sys.argv[1])\n"
+        "    pool = model.pool(2)\n"
+        "    work = [(pool.session(), tokens[:9]), (pool.session(), tokens)]\n"
+        "    logits = model.advance_together(work, all_logits=True)[1]\n"
+        "    print(hashlib.sha256(logits.tobytes()).hexdigest())\n"
     )
     config = SHAPES["wide"]
     paths = [
@@ -201,6 +206,7 @@ def test_logits_have_the_same_bits_for_every_instruction_set(tmp_path: Path) -> 
     here = [
         hashlib.sha256(edgespike.load(p).session().advance(tokens, True).tobytes()).hexdigest()
         for p in paths
+        for _alone_and_together in range(2)
     ]
     for isa in ("avx2", "generic"):
         run = subprocess.run(

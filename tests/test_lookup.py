@@ -80,7 +80,7 @@ def test_any_part_of_a_draft_can_be_taken_back(model: Model) -> None:
         plain.advance(PROMPT[:kept])
         drafted = model.session()
         drafted.advance(PROMPT)
-        drafted.draft([*PROMPT[:kept], *[4] * (LOOKAHEAD + 1 - kept)])
+        drafted.advance([*PROMPT[:kept], *[4] * (LOOKAHEAD + 1 - kept)])
         drafted.take_back(LOOKAHEAD + 1 - kept)
         assert drafted.position == plain.position
         assert drafted.spike_rates == plain.spike_rates
@@ -88,20 +88,23 @@ def test_any_part_of_a_draft_can_be_taken_back(model: Model) -> None:
         assert after[0] == after[1]
 
 
-def test_only_the_draft_just_made_can_be_taken_back(model: Model) -> None:
+def test_only_the_latest_few_tokens_can_be_taken_back(model: Model) -> None:
     session = model.session()
     session.advance(PROMPT)
     with pytest.raises(UsageError, match="take back"):
         session.take_back(1)
-    session.draft([1, 2, 3])
-    with pytest.raises(UsageError, match="3 tokens of a draft of 3"):
-        session.take_back(3)
-    session.advance([1])
-    with pytest.raises(UsageError, match="take back"):
-        session.take_back(1)
-    for size in (0, LOOKAHEAD + 2):
-        with pytest.raises(UsageError, match="from 1 to"):
-            session.draft([1] * size)
+    session.advance([1, 2, 3])
+    for count in (-1, 3):
+        with pytest.raises(UsageError, match=f"{count} tokens of the 3"):
+            session.take_back(count)
+    session.take_back(1)
+    session.advance([2, 3])
+    session.restore(session.snapshot())
+    for size in (0, 1, LOOKAHEAD + 2):
+        if size:
+            session.advance([1] * size)
+        with pytest.raises(UsageError, match="take back"):
+            session.take_back(1)
 
 
 def test_a_lookup_proposes_what_followed_the_same_tokens_last() -> None:

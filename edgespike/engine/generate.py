@@ -79,7 +79,7 @@ class Decoder:
         self.settle()
         draft = self._lookup.propose(min(limit - 1, LOOKAHEAD)) if self._lookup else []
         if draft:
-            self._rows = list(self._session.draft([token, *draft]))
+            self._rows = list(self._session.advance([token, *draft], all_logits=True))
         else:
             self._rows = [self._session.advance([token])]
         self._draft, self._drafted = draft, len(draft)

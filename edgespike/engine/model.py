@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.engine.generate import Interrupt, Piece, Progress, Request, generate
+from edgespike.engine.pool import SessionPool, Work
 from edgespike.engine.sample import Sampling
 from edgespike.engine.session import Session
 from edgespike.engine.workers import Workers
 from edgespike.errors import DataError
 from edgespike.kernels.compiler import configure
-from edgespike.model.arrays import State, Step
+from edgespike.model.arrays import State, Step, Trail
 from edgespike.model.container import Container, open_container
 from edgespike.model.state import new_scratch
 from edgespike.model.tensors import PRIOR_WEIGHT, TOKENIZER
@@ -73,50 +74,43 @@ class Model:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def session(self) -> Session:
-        """A new, empty session."""
-        return Session(self)
+        """A new, empty session with memory of its own."""
+        return self.pool(1).session()
 
-    def step(
-        self,
-        state: State,
-        tokens: NDArray[np.int64],
-        positions: NDArray[np.int64],
-        logit_rows: NDArray[np.int64],
-        logits: NDArray[np.float32],
-        owners: NDArray[np.int64] | None = None,
-        trail: bool = False,
-    ) -> None:
-        """Advance by at most `step_positions` positions.
+    def pool(self, size: int) -> SessionPool:
+        """Room for `size` sessions that can share a step."""
+        return SessionPool(self, size)
 
-        `state` holds one or more sessions, `owners[p]` says which one position p belongs to
-        (default: the first). `logit_rows[p]` is the row of `logits` [rows, V] for position p, or
-        -1.
+    def advance_together(
+        self, work: Work, all_logits: bool | Sequence[bool] = False
+    ) -> list[NDArray[np.float32]]:
+        """Append to each of several sessions of one pool its own tokens, in as few steps as can be.
+
+        `work` has pairs of a session and its tokens; the result has for each what
+        `Session.advance` would have returned, to the last bit. `all_logits` may differ from
+        session to session. Raises UsageError as `Session.advance` does, when sessions are of
+        different pools, or when one is there twice; all sessions are then unchanged.
         """
-        step = Step(
-            tokens=tokens,
-            owners=np.zeros(tokens.size, np.int64) if owners is None else owners,
-            positions=positions,
-            logit_row=logit_rows,
-            logits=logits,
-            prior_logits=np.empty_like(logits),
-            trail=trail,
-        )
+        return work[0][0].pool.advance(work, all_logits) if work else []
+
+    def step(self, state: State, trail: Trail, step: Step) -> None:
+        """Run one step of at most `step_positions` positions."""
 
         def work(thread: int, threads: int, counter: NDArray[np.int64]) -> None:
             self._advance(
-                self._weights, self._shape, state, self._scratch, step, thread, threads, counter
+                self._weights,
+                self._shape,
+                state,
+                trail,
+                self._scratch,
+                step,
+                thread,
+                threads,
+                counter,
             )
 
         with self._lock:
             self._workers.run(work)
-
-    def take_back(self, state: State, kept: int) -> None:
-        """Return `state` to what it was after the first `kept` positions, at least one, of the last
-        step, which kept a trail.
-        """
-        np.copyto(state.membrane[0], self._scratch.trail_membrane[kept - 1])
-        np.copyto(state.memory[0], self._scratch.trail_memory[kept - 1])
-        np.copyto(state.spikes[0], self._scratch.trail_spikes[kept - 1])
 
     def generate(
         self,

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.errors import DataError, UsageError
-from edgespike.model.arrays import LOOKAHEAD, State
-from edgespike.model.state import new_state
+from edgespike.model.arrays import State
 
 if TYPE_CHECKING:
-    from edgespike.engine.model import Model
+    from edgespike.engine.pool import SessionPool
+
+Tokens = Sequence[int] | NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,15 @@ class Snapshot:
 class Session:
     """State of fixed size, advanced token by token or many at once with the same result."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._state = new_state(model.config)
+    def __init__(self, pool: SessionPool, slot: int) -> None:
+        """A place in a pool, as `SessionPool.session` gives it."""
+        self.model = pool.model
+        self.pool = pool
+        self.slot = slot
+        self._state, self._trail = pool.memory(slot)
         self._position = 0
-        self._drafted = 0
+        self._kept = 0
+        self._open = True
 
     @property
     def position(self) -> int:
@@ -60,74 +65,59 @@ class Session:
         hidden = (counts[1 + config.n_layers :] / config.intermediate_dim).tolist()
         return {"encoder": rates[0], "layers": rates[1:], "feed_forward": hidden}
 
-    def advance(
-        self, tokens: Sequence[int] | NDArray[np.integer[Any]], all_logits: bool = False
-    ) -> NDArray[np.float32]:
+    def advance(self, tokens: Tokens, all_logits: bool = False) -> NDArray[np.float32]:
         """Append `tokens`; returns logits float32 [V] of the last, or [m, V] of all positions.
 
         How tokens are divided among calls changes no bit of the result. Raises UsageError when
         `tokens` is empty or holds an id outside the vocabulary; the session is then unchanged.
         """
-        ids = self._checked(tokens)
-        self._drafted = 0
-        wanted = np.arange(ids.size) if all_logits else np.array([ids.size - 1])
-        logits = np.empty((wanted.size, self.model.config.vocab_size), np.float32)
-        filled = 0
-        for start in range(0, ids.size, self.model.step_positions):
-            chunk = ids[start : start + self.model.step_positions]
-            here = wanted[(wanted >= start) & (wanted < start + chunk.size)] - start
-            rows = np.full(chunk.size, -1, np.int64)
-            rows[here] = np.arange(here.size)
-            positions = np.arange(self._position, self._position + chunk.size, dtype=np.int64)
-            self.model.step(
-                self._state, chunk, positions, rows, logits[filled : filled + here.size]
-            )
-            self._position += chunk.size
-            filled += here.size
-        return logits if all_logits else logits[0]
-
-    def draft(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Append 1 to 8 tokens, the last of which may be taken back; logits float32 [m, V]."""
-        if not 1 <= len(tokens) <= LOOKAHEAD + 1:
-            raise UsageError(f"a draft has from 1 to {LOOKAHEAD + 1} tokens, not {len(tokens)}")
-        ids = self._checked(tokens)
-        logits = np.empty((ids.size, self.model.config.vocab_size), np.float32)
-        positions = np.arange(self._position, self._position + ids.size, dtype=np.int64)
-        self.model.step(self._state, ids, positions, np.arange(ids.size), logits, trail=True)
-        self._position += ids.size
-        self._drafted = ids.size
-        return logits
+        return self.pool.advance([(self, tokens)], all_logits)[0]
 
     def take_back(self, count: int) -> None:
-        """Forget the last `count` tokens, of which the first of the `draft` just made is none.
+        """Forget the last `count` of the tokens that were appended together, never all of them.
 
-        Raises UsageError when there is no such draft.
+        Only what the latest call appended can be taken back, if that was at most 8 tokens: drafts
+        that turned out wrong. Raises UsageError for anything else.
         """
-        if not 0 <= count < self._drafted:
-            raise UsageError(f"can't take back {count} tokens of a draft of {self._drafted}")
-        if count:
-            self.model.take_back(self._state, self._drafted - count)
-            self._position -= count
-        self._drafted = 0
+        if count == 0:
+            return
+        if not 0 < count < self._kept:
+            raise UsageError(f"can't take back {count} tokens of the {self._kept} that were kept")
+        row = self._kept - count - 1
+        for array, kept in (
+            (self._state.membrane, self._trail.membrane),
+            (self._state.memory, self._trail.memory),
+            (self._state.spikes, self._trail.spikes),
+        ):
+            np.copyto(array, kept[:, row])
+        self._position -= count
+        self._kept = 0
 
     def snapshot(self) -> Snapshot:
         """A copy of the state, to come back to."""
+        self.check_open()
         state = State._make(array.copy() for array in self._state)
         return Snapshot(self.model.fingerprint, self._position, state)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Return to `snapshot`. Raises UsageError if it belongs to another model."""
+        """Return to `snapshot`, of this session or another. Raises UsageError if it belongs to
+        another model.
+        """
+        self.check_open()
         if snapshot.fingerprint != self.model.fingerprint:
             raise UsageError("the snapshot belongs to another model")
-        _copy_state(snapshot.state, self._state)
-        self._position = snapshot.position
-        self._drafted = 0
+        self._become(snapshot.state, snapshot.position)
 
-    def fork(self) -> Session:
-        """Another session that continues from here on its own."""
-        other = Session(self.model)
-        _copy_state(self._state, other._state)
-        other._position = self._position
+    def fork(self, pool: SessionPool | None = None) -> Session:
+        """Another session that continues from here on its own, in `pool` or in memory of its own.
+
+        Raises UnavailableError when that pool is full, UsageError when it is of another model.
+        """
+        self.check_open()
+        if pool is not None and pool.model is not self.model:
+            raise UsageError("the pool belongs to another model")
+        other = (pool or self.model.pool(1)).session()
+        other._become(self._state, self._position)
         return other
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -148,21 +138,25 @@ class Session:
             raise DataError(f"{path}: the session belongs to another model")
         self.restore(snapshot)
 
-    def _checked(self, tokens: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        given = np.asarray(tokens)
-        if given.size and not np.issubdtype(given.dtype, np.integer):
-            raise UsageError(f"token ids are whole numbers, not {given.dtype}")
-        ids = given.astype(np.int64)
-        if ids.ndim != 1 or ids.size == 0:
-            raise UsageError("advance needs at least one token, in a flat sequence")
-        vocab = self.model.config.vocab_size
-        if ids.min() < 0 or ids.max() >= vocab:
-            bad = int(ids[(ids < 0) | (ids >= vocab)][0])
-            raise UsageError(f"token id {bad} is outside the vocabulary of {vocab}")
-        return ids
+    def close(self) -> None:
+        """Give the place back to the pool; the session can't be used afterwards."""
+        if self._open:
+            self._open = False
+            self.pool.release(self.slot)
 
+    def check_open(self) -> None:
+        """Raises UsageError when the session was closed."""
+        if not self._open:
+            raise UsageError("the session is closed")
 
-def _copy_state(source: State, target: State) -> None:
-    arrays: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(source, target, strict=True)
-    for here, there in arrays:
-        np.copyto(there, here)
+    def moved(self, trail_row: int) -> None:
+        """One token was appended; what followed from it is kept in that row of the trail, or -1."""
+        self._position += 1
+        self._kept = trail_row + 1
+
+    def _become(self, state: State, position: int) -> None:
+        pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self._state, state, strict=True)
+        for here, there in pairs:
+            np.copyto(here, there)
+        self._position = position
+        self._kept = 0

@@ -10,7 +10,7 @@ import numpy as np
 from edgespike.kernels.compiler import cache_folder, configure
 from edgespike.model.arrays import END_ENTRIES, INT8, LAYER_COLUMNS, Step, Weights
 from edgespike.model.config import ModelConfig
-from edgespike.model.state import new_scratch, new_state
+from edgespike.model.state import new_scratch, new_state, new_trail
 from edgespike.model.weights import model_shape
 
 _SMALLEST = ModelConfig(
@@ -42,6 +42,7 @@ def warm_up(isa: str) -> tuple[Path, float]:
         _zero_weights(config),
         model_shape(config, np.float32(0.0)),
         new_state(config),
+        new_trail(config),
         new_scratch(config, 1, 1),
         Step(
             tokens=np.zeros(1, np.int64),
@@ -50,7 +51,7 @@ def warm_up(isa: str) -> tuple[Path, float]:
             logit_row=np.zeros(1, np.int64),
             logits=np.zeros((1, config.vocab_size), np.float32),
             prior_logits=np.zeros((1, config.vocab_size), np.float32),
-            trail=False,
+            trail_row=np.full(1, -1, np.int64),
         ),
         0,
         1,

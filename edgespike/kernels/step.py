@@ -35,7 +35,7 @@ def _share(n, grain, thread, threads):
 
 
 @inlined
-def _encode(weights, shape, state, scratch, step, thread, threads, counter):
+def _encode(weights, shape, state, trail, scratch, step, thread, threads, counter):
     """Embedding, norm, leaky membrane, spikes (definition, step 1)."""
     dim, m = shape.dim, step.tokens.size
     floats, bytes8 = weights.floats, weights.bytes8
@@ -68,14 +68,15 @@ def _encode(weights, shape, state, scratch, step, thread, threads, counter):
             scratch.spike_count[p] = count
             spikes = state.spikes[step.owners[p]]
             spikes[0] += count
-            if step.trail:
-                scratch.trail_spikes[p, 0] = spikes[0]
-                scratch.trail_membrane[p, :] = membrane
+            row = step.trail_row[p]
+            if row >= 0:
+                trail.spikes[step.owners[p], row, 0] = spikes[0]
+                trail.membrane[step.owners[p], row, :] = membrane
     wait(counter, threads)
 
 
 @inlined
-def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):
+def _mix_heads(weights, shape, state, trail, scratch, step, layer, thread, threads):
     """Steps 2.1 to 2.4 for this thread's heads; leaves m in scratch.mixed."""
     m, dim, d = step.tokens.size, shape.dim, shape.head_dim
     table = weights.layers[layer]
@@ -149,8 +150,9 @@ def _mix_heads(weights, shape, state, scratch, step, layer, thread, threads):
             h, new = memory[head * d : head * d + d], t[head * d : head * d + d]
             for i in range(d):
                 h[i] = decay * h[i] + (_ONE - decay) * new[i]
-        if step.trail:
-            scratch.trail_memory[p, layer, first:last] = memory
+        row = step.trail_row[p]
+        if row >= 0:
+            trail.memory[owner, row, layer, first:last] = memory
         out = mixed[first:last]
         if shape.attention:
             for i in range(last - first):
@@ -231,11 +233,11 @@ def _feed_forward(weights, shape, scratch, m, layer, thread, threads, counter):
 
 
 @inlined
-def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter):
+def _layer(weights, shape, state, trail, scratch, step, layer, thread, threads, counter):
     m, dim = step.tokens.size, shape.dim
     table = weights.layers[layer]
     integer = weights.precision == a.INT8
-    _mix_heads(weights, shape, state, scratch, step, layer, thread, threads)
+    _mix_heads(weights, shape, state, trail, scratch, step, layer, thread, threads)
     wait(counter, threads)
     if integer:
         for p in range(thread, m, threads):
@@ -284,9 +286,10 @@ def _layer(weights, shape, state, scratch, step, layer, thread, threads, counter
             spikes[1 + layer] += scratch.spike_count[p]
             for other in range(threads):
                 spikes[1 + shape.layers + layer] += scratch.up_count[other, p]
-            if step.trail:
+            row = step.trail_row[p]
+            if row >= 0:
                 for stage in (1 + layer, 1 + shape.layers + layer):
-                    scratch.trail_spikes[p, stage] = spikes[stage]
+                    trail.spikes[step.owners[p], row, stage] = spikes[stage]
 
 
 @inlined
@@ -377,14 +380,15 @@ def _head(weights, shape, scratch, step, thread, threads, counter):
 
 
 @kernel
-def advance(weights, shape, state, scratch, step, thread, threads, counter):
+def advance(weights, shape, state, trail, scratch, step, thread, threads, counter):
     """Advance sessions by the positions of `step`, as thread `thread` of `threads`.
 
-    All threads must call it with the same arguments. Fills `step.logits` and updates `state`.
+    All threads must call it with the same arguments. Positions of one session follow each other.
+    Fills `step.logits`, updates `state` and, where asked to, `trail`.
     """
-    _encode(weights, shape, state, scratch, step, thread, threads, counter)
+    _encode(weights, shape, state, trail, scratch, step, thread, threads, counter)
     for layer in range(shape.layers):
-        _layer(weights, shape, state, scratch, step, layer, thread, threads, counter)
+        _layer(weights, shape, state, trail, scratch, step, layer, thread, threads, counter)
     if step.logits.shape[0] > 0:
         _head(weights, shape, scratch, step, thread, threads, counter)
     wait(counter, threads)

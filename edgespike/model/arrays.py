@@ -75,6 +75,17 @@ class State(NamedTuple):
     spikes: NDArray[np.int64]  # [S, 2L + 1] spikes since the start: encoder, layers, feed-forwards
 
 
+class Trail(NamedTuple):
+    """What the state of S sessions was after each of their latest positions.
+
+    Keys, values and masks need no trail: what a position overwrites was out of sight before.
+    """
+
+    membrane: NDArray[np.float32]  # [S, LOOKAHEAD + 1, D]
+    memory: NDArray[np.float32]  # [S, LOOKAHEAD + 1, L, D]
+    spikes: NDArray[np.int64]  # [S, LOOKAHEAD + 1, 2L + 1]
+
+
 class Scratch(NamedTuple):
     """Working memory of a step of at most M positions."""
 
@@ -103,10 +114,6 @@ class Scratch(NamedTuple):
     tile_int: NDArray[np.int64]  # [T, 16]
     tile_float: NDArray[np.float32]  # [T, 16]
     ones: NDArray[np.float32]  # [max(D, RP)]
-    # What a session's state was after each position of a step that keeps a trail.
-    trail_membrane: NDArray[np.float32]  # [LOOKAHEAD + 1, D]
-    trail_memory: NDArray[np.float32]  # [LOOKAHEAD + 1, L, D]
-    trail_spikes: NDArray[np.int64]  # [LOOKAHEAD + 1, 2L + 1]
 
 
 class Step(NamedTuple):
@@ -118,4 +125,4 @@ class Step(NamedTuple):
     logit_row: NDArray[np.int64]  # [m] row of `logits` it fills, -1 for none; rows ascend
     logits: NDArray[np.float32]  # [rows, V]
     prior_logits: NDArray[np.float32]  # [rows, V] working memory
-    trail: bool  # whether to fill the trail: at most LOOKAHEAD + 1 positions of one session
+    trail_row: NDArray[np.int64]  # [m] row of its session's trail it fills, -1 for none

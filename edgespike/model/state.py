@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgespike.model.arrays import LOOKAHEAD, Scratch, State
+from edgespike.model.arrays import LOOKAHEAD, Scratch, State, Trail
 from edgespike.model.config import ModelConfig
 
 _SLOT_PADDING = 16
@@ -33,6 +33,16 @@ def new_state(config: ModelConfig, sessions: int = 1) -> State:
         values=np.zeros((S, L, H, R, d), np.float32),
         mask=np.zeros((S, L, H, R), np.float32),
         spikes=np.zeros((S, 2 * L + 1), np.int64),
+    )
+
+
+def new_trail(config: ModelConfig, sessions: int = 1) -> Trail:
+    """Room for what can be taken back of `sessions` sessions."""
+    S, M, L, D = sessions, LOOKAHEAD + 1, config.n_layers, config.embed_dim
+    return Trail(
+        membrane=np.zeros((S, M, D), np.float32),
+        memory=np.zeros((S, M, L, D), np.float32),
+        spikes=np.zeros((S, M, 2 * L + 1), np.int64),
     )
 
 
@@ -71,7 +81,4 @@ def new_scratch(config: ModelConfig, positions: int, threads: int) -> Scratch:
         tile_int=np.zeros((T, 16), np.int64),
         tile_float=floats(T, 16),
         ones=np.ones(max(D, R), np.float32),
-        trail_membrane=floats(LOOKAHEAD + 1, D),
-        trail_memory=floats(LOOKAHEAD + 1, config.n_layers, D),
-        trail_spikes=np.zeros((LOOKAHEAD + 1, 2 * config.n_layers + 1), np.int64),
     )

@@ -52,45 +52,95 @@ class Request:
             raise UsageError("the prompt is empty: give at least one token")
 
 
-class Decoder:
-    """Logits for one token after another, several of them from one step where a draft was right."""
+class Generation:
+    """One answer in the making, driven from outside: `feed` goes to the session, the logits that
+    come of it to `take`, until `next` has a piece. So several can share each step of a model.
+    """
 
-    def __init__(
-        self, session: Session, logits: NDArray[np.float32], lookup: Lookup | None
-    ) -> None:
+    def __init__(self, model: Model, session: Session, request: Request) -> None:
         self._session = session
-        self._rows = [logits]
+        self._request = request
+        self._sampler = Sampler(request.sampling, model.config.active_vocab)
+        self._lookup = Lookup(request.prompt) if request.lookup else None
+        self._text = model.tokenizer.stream() if model.has_tokenizer else None
+        self._left = request.max_tokens
+        self._rows: list[NDArray[np.float32]] = []
+        self._chosen: list[int] = []
         self._draft: list[int] = []
         self._drafted = 0
-        self._lookup = lookup
+        self._foreseen: list[int] = []
+        self.read = 0
 
     @property
-    def logits(self) -> NDArray[np.float32]:
-        """Float32 [V], for the next token."""
-        return self._rows[0]
+    def reading(self) -> bool:
+        """Whether some of the prompt is still to be fed; `read` tokens of it were."""
+        return self.read < len(self._request.prompt)
 
-    def feed(self, token: int, limit: int) -> None:
-        """`token` was chosen; up to `limit` further tokens are wanted after it."""
+    @property
+    def hungry(self) -> bool:
+        """Whether the session must be fed before there is a next piece."""
+        return self.reading or (self._left > 0 and bool(self._chosen))
+
+    @property
+    def unfed(self) -> list[int]:
+        """Tokens of a finished answer that the session hasn't been fed: the last one, or none."""
+        return list(self._chosen)
+
+    def feed(self, most: int) -> tuple[list[int], bool]:
+        """The tokens to feed now, at most `most` of the prompt's, and whether the logits of all of
+        them are wanted rather than the last one's.
+        """
+        if self.reading:
+            return list(self._request.prompt[self.read : self.read + most]), False
+        return [*self._chosen, *self._draft], bool(self._draft)
+
+    def take(self, logits: NDArray[np.float32], fed: int) -> None:
+        """The logits of what was just fed, `fed` tokens: [V] or [m, V], as `feed` wanted them."""
+        if self.reading:
+            self.read += fed
+            self._rows = [] if self.reading else [logits]
+        else:
+            self._rows = list(logits) if logits.ndim == 2 else [logits]
+            self._chosen, self._drafted = [], len(self._draft)
+
+    def next(self) -> Piece:
+        """The next piece; only when not hungry. The one with a `finish_reason` is the last."""
+        if not self._left:
+            return self.end("length")
+        self._foreseen = []
+        token = self._sampler(self._rows[0])
+        if token in self._request.stop_tokens:
+            return self.end("stop")
+        self._left -= 1
         if self._lookup is not None:
             self._lookup.add(token)
         if self._draft and self._draft[0] == token:
+            # It is in the session already, to be taken back if the answer ends here.
+            self._foreseen = [token]
             del self._draft[0], self._rows[0]
-            return
-        self.settle()
-        draft = self._lookup.propose(min(limit - 1, LOOKAHEAD)) if self._lookup else []
-        if draft:
-            self._rows = list(self._session.advance([token, *draft], all_logits=True))
         else:
-            self._rows = [self._session.advance([token])]
-        self._draft, self._drafted = draft, len(draft)
+            self.settle()
+            self._chosen = [token]
+            if self._lookup is not None and self._left:
+                self._draft = self._lookup.propose(min(self._left - 1, LOOKAHEAD))
+        return Piece(self._text.push(token) if self._text else "", token)
+
+    def end(self, reason: str) -> Piece:
+        """Finish now; the last piece."""
+        self.settle()
+        return Piece(self._text.flush() if self._text else "", None, reason)
 
     def settle(self) -> None:
-        """Take back what was drafted and not chosen, so that the session holds chosen tokens."""
+        """Take back what was drafted and not chosen, so that the session holds what was chosen
+        before the latest token.
+        """
+        wrong = len(self._draft)
         if self._drafted:
             if self._lookup is not None:
-                self._lookup.learn(self._drafted, self._drafted - len(self._draft))
-            self._session.take_back(len(self._draft))
-        self._draft, self._drafted = [], 0
+                self._lookup.learn(self._drafted, self._drafted - wrong)
+            self._session.take_back(wrong + len(self._foreseen))
+            self._chosen += self._foreseen
+        self._draft, self._foreseen, self._drafted = [], [], 0
 
 
 def generate(
@@ -101,34 +151,24 @@ def generate(
     on_prefill: Progress | None,
 ) -> Iterator[Piece]:
     """See `Model.generate`."""
-    prompt, total = request.prompt, len(request.prompt)
-    logits = np.empty(0, np.float32)
-    for start in range(0, total, model.step_positions):
-        reason = interrupt() if interrupt else None
-        if reason is not None:
-            yield Piece("", None, reason)
-            return
-        logits = session.advance(prompt[start : start + model.step_positions])
-        if on_prefill:
-            on_prefill(min(start + model.step_positions, total), total)
-
-    sampler = Sampler(request.sampling, model.config.active_vocab)
-    decoder = Decoder(session, logits, Lookup(prompt) if request.lookup else None)
-    text = model.tokenizer.stream() if model.has_tokenizer else None
-    reason = "length"
+    made = Generation(model, session, request)
     try:
-        for left in range(request.max_tokens, 0, -1):
+        while True:
             asked = interrupt() if interrupt else None
             if asked is not None:
-                reason = asked
-                break
-            token = sampler(decoder.logits)
-            if token in request.stop_tokens:
-                reason = "stop"
-                break
-            yield Piece(text.push(token) if text else "", token)
-            if left > 1:
-                decoder.feed(token, left - 1)
+                yield made.end(asked)
+                return
+            reading = made.reading
+            if made.hungry:
+                tokens, everything = made.feed(model.step_positions)
+                made.take(session.advance(tokens, all_logits=everything), len(tokens))
+            if reading:
+                if on_prefill:
+                    on_prefill(made.read, len(request.prompt))
+                continue
+            piece = made.next()
+            yield piece
+            if piece.finish_reason is not None:
+                return
     finally:
-        decoder.settle()
-    yield Piece(text.flush() if text else "", None, reason)
+        made.settle()

@@ -9,6 +9,7 @@ import pytest
 from engine_models import random_weights, write_model
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from test_engine import SHAPES
 
 import edgespike
@@ -42,6 +43,55 @@ def test_text_and_session_are_those_of_plain_decoding(model: Model, temperature:
         logits = session.advance([1, 2], all_logits=True)
         ends.append((tokens, state.position, state.state.spikes.tolist(), logits.tobytes()))
     assert ends[0] == ends[1]
+
+
+class NoThreeInARow:
+    """Forbids a token that already came twice, and everything after `limit` tokens."""
+
+    settled = True
+
+    def __init__(self, limit: int) -> None:
+        self.tokens: list[int] = []
+        self.limit = limit
+
+    def allows(self, token: int) -> bool:
+        return len(self.tokens) < self.limit and self.tokens[-2:] != [token, token]
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        allowed = [self.allows(token) for token in range(logits.size)]
+        return np.where(allowed, logits, np.float32(-np.inf))
+
+    def push(self, token: int) -> None:
+        self.tokens.append(token)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_constraint_decides_the_same_with_drafts_and_without(
+    model: Model, temperature: float
+) -> None:
+    ends = []
+    for lookup in (False, True):
+        constraint = NoThreeInARow(60)
+        pieces = list(
+            model.generate(
+                PROMPT, max_tokens=80, temperature=temperature, lookup=lookup, constraint=constraint
+            )
+        )
+        tokens = [piece.token for piece in pieces]
+        assert tokens == [*constraint.tokens, None]
+        ends.append(tokens)
+    assert ends[0] == ends[1]
+    assert len(tokens) == 61, "nothing may come after 60 tokens: the answer stops"
+    assert pieces[-1].finish_reason == "stop"
+    triples = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    assert not any(first == second == third for first, second, third in triples)
+
+
+def test_the_mask_takes_only_what_is_forbidden(model: Model) -> None:
+    free = [p.token for p in model.generate(PROMPT, max_tokens=40)]
+    constraint = NoThreeInARow(99)
+    constraint.allows = lambda token: True  # type: ignore[method-assign]
+    assert [p.token for p in model.generate(PROMPT, max_tokens=40, constraint=constraint)] == free
 
 
 def test_an_answer_that_is_broken_off_leaves_the_session_as_plain_decoding_does(

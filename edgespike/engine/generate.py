@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.engine.constrain import Constraint, Transcript
 from edgespike.engine.lookup import Lookup
 from edgespike.engine.sample import Sampler, Sampling
 from edgespike.errors import UsageError
@@ -44,6 +45,7 @@ class Request:
     sampling: Sampling
     stop_tokens: frozenset[int]
     lookup: bool
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 0:
@@ -60,9 +62,10 @@ class Generation:
     def __init__(self, model: Model, session: Session, request: Request) -> None:
         self._session = session
         self._request = request
-        self._sampler = Sampler(request.sampling, model.config.active_vocab)
+        self._sampler = Sampler(request.sampling, model.config.active_vocab, request.constraint)
         self._lookup = Lookup(request.prompt) if request.lookup else None
-        self._text = model.tokenizer.stream() if model.has_tokenizer else None
+        stream = model.tokenizer.stream() if model.has_tokenizer else None
+        self._text = Transcript(stream, request.constraint)
         self._left = request.max_tokens
         self._rows: list[NDArray[np.float32]] = []
         self._chosen: list[int] = []
@@ -109,7 +112,7 @@ class Generation:
             return self.end("length")
         self._foreseen = []
         token = self._sampler(self._rows[0])
-        if token in self._request.stop_tokens:
+        if token is None or token in self._request.stop_tokens:
             return self.end("stop")
         self._left -= 1
         if self._lookup is not None:
@@ -123,12 +126,12 @@ class Generation:
             self._chosen = [token]
             if self._lookup is not None and self._left:
                 self._draft = self._lookup.propose(min(self._left - 1, LOOKAHEAD))
-        return Piece(self._text.push(token) if self._text else "", token)
+        return Piece(self._text.push(token), token)
 
     def end(self, reason: str) -> Piece:
         """Finish now; the last piece."""
         self.settle()
-        return Piece(self._text.flush() if self._text else "", None, reason)
+        return Piece(self._text.flush(), None, reason)
 
     def settle(self) -> None:
         """Take back what was drafted and not chosen, so that the session holds what was chosen

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.engine.constrain import Constraint
 from edgespike.engine.generate import Interrupt, Piece, Progress, Request, generate
 from edgespike.engine.pool import SessionPool, Work
 from edgespike.engine.sample import Sampling
@@ -125,13 +126,15 @@ class Model:
         interrupt: Interrupt | None = None,
         on_prefill: Progress | None = None,
         lookup: bool = True,
+        constraint: Constraint | None = None,
     ) -> Iterator[Piece]:
         """Continue `prompt`, piece by piece.
 
         A string is encoded as outside text, with BOS in a new session; ids are taken as they are.
         `session` continues a dialogue (default: a new one). `interrupt` is asked between chunks of
         the prefill and between tokens; what it returns, unless None, ends the answer and becomes
-        its `finish_reason`. Raises UsageError for arguments out of range.
+        its `finish_reason`. `constraint` (one for this answer alone) decides which tokens may come.
+        Raises UsageError for arguments out of range.
         """
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
         active = session if session is not None else self.session()
@@ -139,7 +142,7 @@ class Model:
             ids: Sequence[int] = self.tokenizer.encode(prompt, bos=active.position == 0)
         else:
             ids = prompt
-        request = Request(ids, max_tokens, sampling, frozenset(stop_tokens), lookup)
+        request = Request(ids, max_tokens, sampling, frozenset(stop_tokens), lookup, constraint)
         return generate(self, active, request, interrupt, on_prefill)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgespike.engine.constrain import Constraint
 from edgespike.errors import UsageError
 
 
@@ -30,16 +31,33 @@ class Sampling:
 class Sampler:
     """Draws tokens one after another. Ids at or above `active_vocab` are never drawn."""
 
-    def __init__(self, sampling: Sampling, active_vocab: int) -> None:
+    def __init__(
+        self, sampling: Sampling, active_vocab: int, constraint: Constraint | None = None
+    ) -> None:
         self._sampling = sampling
         self._active = active_vocab
+        self._constraint = constraint
         self._random = np.random.default_rng(sampling.seed)
 
-    def __call__(self, logits: NDArray[np.float32]) -> int:
-        """A token id for logits [V]."""
+    def __call__(self, logits: NDArray[np.float32]) -> int | None:
+        """A token id for logits [V]; None when the constraint leaves none."""
+        constraint = self._constraint
         logits = logits[: self._active]
         if self._sampling.temperature == 0.0:
+            best = int(logits.argmax())
+            # To mask first would cost a copy of the logits; the likeliest token is nearly always
+            # allowed, and then it is the likeliest of those that are.
+            if constraint is None or constraint.allows(best):
+                return best
+        if constraint is not None:
+            logits = constraint.mask(logits)
+            if logits.max() == -np.inf:
+                return None
+        if self._sampling.temperature == 0.0:
             return int(logits.argmax())
+        return self._draw(logits)
+
+    def _draw(self, logits: NDArray[np.float32]) -> int:
         scaled = logits.astype(np.float64) / self._sampling.temperature
         weights = np.exp(scaled - scaled.max())
         order = np.argsort(-weights, kind="stable")

@@ -99,6 +99,24 @@ class Desk:
             self._counters.add("prompts")
             self._read(message, fingerprint, delivery)
 
+    def ask(self, job: Job, otherwise: bytes, *, now: bool) -> None:
+        """Take a prompt of this node's own. `otherwise` goes out at the next start if this process
+        dies first; without `now` the prompt isn't asked but fails as busy.
+        """
+        self._jobs[job.key] = job
+        at = time.time()
+        self._journalled(lambda: self._journal.begin(job.key, job.fingerprint, 0, at))
+        self._journalled(lambda: self._journal.record(job.key, otherwise, at))
+        if now and not self.stopping:
+            self._inbox.put(job)
+        else:
+            self._fail(job, "busy", "there is no room for this prompt")
+
+    def resend(self, topic: str) -> None:
+        """Send what the journal holds for `topic` and an earlier process couldn't deliver."""
+        for key, payload in self._journalled(lambda: self._journal.undelivered(topic)) or ():
+            self._outbox.send(Final(key.id, 0, key.reply_topic, payload, None, key))
+
     def cancel(self, id: str) -> None:
         """Someone doesn't want the answers to the prompts with this id any more."""
         for job in self._jobs.values():
@@ -120,7 +138,9 @@ class Desk:
     def done(self, job: Job, reply: Answer | ErrorReply | None) -> None:
         """The answer is made; None: given up before it had begun, for the next start to answer."""
         self._running = None
-        if reply is None:
+        if reply is None and job.own:
+            self._fail(job, "busy", "this node is stopping")
+        elif reply is None:
             self._journalled(lambda: self._journal.leave(job.key))
         else:
             self._finish(job, reply)
@@ -267,11 +287,12 @@ class Desk:
         self._finish(job, ErrorReply(job.request.id, job.next_seq(), code, problem))
 
     def _finish(self, job: Job, reply: Answer | ErrorReply) -> None:
-        payload = reply.to_bytes()
-        self._report(reply)
+        payload = job.own(reply) if job.own else reply.to_bytes()
+        if not job.own or isinstance(reply, Answer):
+            self._report(reply)
         self._journalled(lambda: self._journal.record(job.key, payload, time.time()))
         self._send(job, payload, reply.seq)
-        if isinstance(reply, Answer):
+        if isinstance(reply, Answer) and not job.own:
             last = self._settings().topic("last")
             self._connection.publish(last, payload, qos=1, retain=True)
 

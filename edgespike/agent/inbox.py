@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from edgespike.agent.deliveries import Delivery
 from edgespike.agent.journal import Key
-from edgespike.messages import PromptRequest
+from edgespike.messages import Answer, ErrorReply, PromptRequest
 
 
 @dataclass(slots=True, eq=False)
@@ -19,7 +19,7 @@ class Job:
 
     `start_by` is when waiting becomes pointless, `deadline` when the answer must end. `correlation`
     is echoed in every reply; `fingerprint` is a digest of the message. Replies are numbered by
-    whichever thread has the job.
+    whichever thread has the job. `own` makes the last message of a prompt of this node's own.
     """
 
     request: PromptRequest
@@ -30,6 +30,7 @@ class Job:
     start_by: float
     deadline: float
     deliveries: list[Delivery] = field(default_factory=list)
+    own: Callable[[Answer | ErrorReply], bytes] | None = None
     cancelled: bool = False
     _seq: int = 0
 

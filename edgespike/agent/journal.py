@@ -189,6 +189,16 @@ class Journal:
             ).fetchone()
         return None if row is None else str(row[0])
 
+    def undelivered(self, reply_topic: str) -> list[tuple[Key, bytes]]:
+        """What was recorded for this topic and not confirmed, the oldest first."""
+        with self._failing():
+            rows = self._database.execute(
+                "SELECT id, answer FROM prompts WHERE reply_topic = ? AND delivered = 0"
+                " AND answer IS NOT NULL ORDER BY begun",
+                (reply_topic,),
+            ).fetchall()
+        return [(Key(row[0], reply_topic), row[1]) for row in rows]
+
     def prune(self, now: float) -> int:
         """Forget what the bounds no longer cover; returns how many rows. A clock that jumped back
         forgets nothing but what exceeds the number of rows.

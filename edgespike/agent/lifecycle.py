@@ -21,6 +21,7 @@ from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Bounds, Journal
 from edgespike.agent.notify import Notifier
 from edgespike.agent.service import Events, Reload, Service, Stop
+from edgespike.agent.triggers import Alerts
 from edgespike.agent.vitals import averages, memory_mb, temperature_c
 from edgespike.agent.worker import Worker
 from edgespike.config import Config
@@ -79,6 +80,9 @@ class Daemon:
         self._service = Service(
             settings, self._prompts, self._inbox, self._journal, self._counters, reload
         )
+        self._alerts = Alerts(
+            settings, self._sensing, self._inbox, self._service.desk, self._counters
+        )
         self._worker = Worker(
             lambda: load(settings, lambda: self._service.settings, self._sensing),
             self._inbox,
@@ -123,6 +127,7 @@ class Daemon:
     def _step(self) -> None:
         was_ready = self._service.ready
         self._service.handle(self._events.next(_TICK_S))
+        self._alerts.step()
         if self._service.ready and not was_ready:
             self._notifier.ready()
         now = time.monotonic()
@@ -172,6 +177,7 @@ class Daemon:
         end = time.monotonic() + STOP_WITHIN_S
         self._notifier.stopping()
         self._service.desk.stop()
+        self._alerts.stop()
         self._worker.stop()
         # Loading can't be interrupted, and has no answer to wait for.
         while self._service.ready and time.monotonic() < end and not self._worker.join(0.0):
@@ -211,6 +217,7 @@ class Daemon:
             "max_rss_mb": round(usage.ru_maxrss / 1024, 1),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
             "waiting": len(self._inbox),
+            "alerts_waiting": len(self._alerts),
             "paused": self._inbox.paused,
             "busy": self._worker.busy,
             "unconfirmed": self._service.desk.unconfirmed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgespike.config.broker import Broker, Tls
-from edgespike.config.channels import ChannelSettings, SensorSource
+from edgespike.config.channels import ChannelSettings, SensorSource, channel_matches
 from edgespike.config.daemon import (
     DEFAULT_BOARD,
     DEFAULT_SENSORS,
@@ -15,6 +15,7 @@ from edgespike.config.daemon import (
     load_config,
 )
 from edgespike.config.prompts import ContextSettings, PromptSettings
+from edgespike.config.triggers import Trigger
 
 __all__ = [
     "DEFAULT_BOARD",
@@ -28,6 +29,8 @@ __all__ = [
     "PromptSettings",
     "SensorSource",
     "Tls",
+    "Trigger",
+    "channel_matches",
     "default_node",
     "default_state_dir",
     "load_config",

@@ -16,6 +16,11 @@ def _folded(channel: str) -> str:
     return channel.replace("_", " ").casefold()
 
 
+def channel_matches(pattern: str, channel: str) -> bool:
+    """Whether a pattern with * and ? matches a channel's name, in any case, `_` for a space."""
+    return fnmatch.fnmatchcase(_folded(channel), _folded(pattern))
+
+
 def _name_problem(text: str) -> str | None:
     return (
         None if 0 < len(text) <= 64 and text.isprintable() else "has 1 to 64 printable characters"
@@ -122,8 +127,8 @@ class SensorSource:
 
         Case and the difference between `_` and a space don't matter.
         """
-        result, wanted = ChannelSettings(), _folded(channel)
+        result = ChannelSettings()
         for pattern, settings in self.channels.items():
-            if fnmatch.fnmatchcase(wanted, _folded(pattern)):
+            if channel_matches(pattern, channel):
                 result = settings.over(result)
         return result

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from edgespike.config.broker import Broker
 from edgespike.config.channels import SensorSource
 from edgespike.config.prompts import ContextSettings, PromptSettings
+from edgespike.config.triggers import MAX_TRIGGERS, Trigger
 from edgespike.profiles import BoardProfile, Isa, ProfileLibrary, SensorProfile, name_problem
 from edgespike.settings import yamltree
 from edgespike.settings.declared import Reader, Setting
@@ -112,6 +113,12 @@ class Config:
     prompts: Annotated[PromptSettings, Setting("Limits of prompts and answers.")] = field(
         default_factory=PromptSettings
     )
+    triggers: Annotated[
+        tuple[Trigger, ...],
+        Setting(
+            "When the node asks by itself, and publishes the answer to edgespike/<node>/alert."
+        ),
+    ] = ()
     state_dir: Annotated[
         Path,
         Setting(
@@ -128,6 +135,11 @@ class Config:
         for path in self.profile_dirs:
             if not path.is_dir():
                 yield "profile_dirs", f"no such directory: {path}"
+        names = [trigger.name for trigger in self.triggers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            yield "triggers", f"{twice!a} is there twice"
+        if len(names) > MAX_TRIGGERS:
+            yield "triggers", f"at most {MAX_TRIGGERS} are possible"
 
     def topic(self, name: str) -> str:
         """This node's topic of that name: `edgespike/<node>/<name>`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgespike.config import ChannelSettings, Config, SensorSource
@@ -13,12 +13,13 @@ from edgespike.profiles import Payload, SensorProfile, TopicRule, ValueFacts
 from edgespike.sensing.channels import Channel, Channels
 from edgespike.sensing.decoders import DECODERS, Origin, Reading, decode_availability
 from edgespike.sensing.naming import FactBook, channel_name, words
-from edgespike.sensing.picture import Picture
+from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.sensing.values import MAX_PAYLOAD_BYTES, Value, clean, read_value
 from edgespike.topics import MAX_TOPIC_BYTES, Pattern, compile_pattern, minimal_filters
 
 MAX_ROUTES = 4096
 MAX_PROBLEMS = 32
+MAX_NEWS = 4096
 
 _NOTHING = ValueFacts()
 
@@ -93,6 +94,9 @@ class Sensing:
         self._offline: dict[tuple[int, str], None] = {}
         self._counts: Counter[str] = Counter()
         self._problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
+        self._wanted: Callable[[str], bool] | None = None
+        self._followed: dict[str, Channel] = {}
+        self._news: deque[ChannelView] = deque(maxlen=MAX_NEWS)
         for source in config.sensors:
             for name, settings in source.channels.items():
                 if not any(c in "*?[" for c in name) and settings.show is not False:
@@ -150,6 +154,24 @@ class Sensing:
             self._problems.clear()
             return taken
 
+    def follow(self, wanted: Callable[[str], bool]) -> None:
+        """Keep every new value of the channels whose name is `wanted`, for `take_news`."""
+        with self._lock:
+            self._wanted = wanted
+
+    def take_news(self) -> tuple[ChannelView, ...]:
+        """What came of the channels that are followed, once, in order: the latest MAX_NEWS."""
+        with self._lock:
+            taken = tuple(self._news)
+            self._news.clear()
+            return taken
+
+    def followed(self, now: float) -> tuple[ChannelView, ...]:
+        """The channels that are followed and have reported, as they are at `now`."""
+        with self._lock:
+            channels = self._followed.values()
+            return tuple(channel.view(now, self._is_offline(channel)) for channel in channels)
+
     def _route(self, topic: str) -> _Route | None:
         if topic in self._routes:
             return self._routes[topic]
@@ -192,6 +214,8 @@ class Sensing:
             self._span,
             dated=reading.at is not None or not retained,
         )
+        if channel.name in self._followed:
+            self._news.append(channel.view(at, self._is_offline(channel)))
         return 1
 
     def _new_slot(self, identity: tuple[int, str, str, str], reading: Reading) -> _Slot:
@@ -220,6 +244,8 @@ class Sensing:
         default = facts.stale_after or self._sources[number].profile.stale_after
         channel.stale_after = settings.stale_after or default
         slot.channel = channel
+        if self._wanted is not None and self._wanted(channel.name):
+            self._followed[channel.name] = channel
         return channel
 
     def _set_available(self, route: _Route, online: bool | None) -> int:

@@ -143,7 +143,7 @@ def _field_lines(field: Declared) -> list[str]:
         entry = [f"{setting.example}:", *_indented(_section_lines(value))]
         return [*doc, *_commented_out([f"{field.name}:", *_indented(entry)])]
     shown = setting.example if setting.example is not None else _yaml(listing(field.default))
-    return [*doc, f"#{field.name}: {shown}".rstrip()]
+    return [*doc, f"{'' if field.required else '#'}{field.name}: {shown}".rstrip()]
 
 
 def _section_lines(cls: type) -> list[str]:

@@ -1,0 +1,186 @@
+"""Alerts: rules that fire have the model asked, and the answer published.
+
+An alert is never lost to a busy model. Its bare facts are in the journal from the moment that its
+rule fires; the model's words replace them if they come within `answer_within`, else the facts go
+out as they are. One alert at a time stands in the inbox, so that they can't crowd out prompts; the
+others wait here, a bounded number.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from edgespike.agent.desk import MAX_UNCONFIRMED, Desk
+from edgespike.agent.inbox import Inbox, Job
+from edgespike.agent.journal import Key
+from edgespike.config import Config
+from edgespike.messages import Answer, ErrorReply, PromptRequest, new_id
+from edgespike.sensing import Sensing
+from edgespike.sensing.triggers import Firing, Triggers, duration, facts
+from edgespike.telemetry import Counters
+
+MAX_WAITING = 32
+"""Alerts that wait to be asked; further ones go out with their facts."""
+
+_SWEEP_S = 5.0
+_SWEEP_SHARE = 0.01
+"""Part of the time that looking at ages and trends may take."""
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Alert:
+    """A firing on its way out: `body` is what is known without the model."""
+
+    job: Job
+    body: Mapping[str, Any]
+
+
+class Alerts:
+    """Watches the sensors by the configured rules. Used from the service's thread."""
+
+    def __init__(
+        self, settings: Config, sensing: Sensing, inbox: Inbox, desk: Desk, counters: Counters
+    ) -> None:
+        self._sensing = sensing
+        self._inbox = inbox
+        self._desk = desk
+        self._counters = counters
+        self._max_tokens = settings.prompts.default_max_tokens
+        self._topic = settings.topic("alert")
+        self._triggers = Triggers(settings.triggers)
+        self._waiting: deque[_Alert] = deque()
+        self._asked: Job | None = None
+        self._sweep_due = 0.0
+        self._log = structlog.get_logger()
+        if settings.triggers:
+            sensing.follow(self._triggers.wants)
+        desk.resend(self._topic)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + (self._asked is not None)
+
+    def step(self) -> None:
+        """Look at what changed, and at what time has brought."""
+        now = time.monotonic()
+        for view in self._sensing.take_news():
+            self._take(self._triggers.see(view, now))
+        if self._triggers.timed and now >= self._sweep_due:
+            for view in self._sensing.followed(time.time()):
+                self._take(self._triggers.see(view, now))
+            took = time.monotonic() - now
+            self._sweep_due = now + max(_SWEEP_S, took / _SWEEP_SHARE)
+        self._take(self._triggers.elapse(now))
+        while self._waiting and self._waiting[0].job.start_by <= now:
+            self._send(self._waiting.popleft(), ask=False)
+        if self._waiting and self._asked is None and not self._inbox.full:
+            alert = self._waiting.popleft()
+            self._asked = alert.job
+            self._send(alert, ask=True)
+
+    def stop(self) -> None:
+        """Let those that wait go out with their facts."""
+        while self._waiting:
+            self._send(self._waiting.popleft(), ask=False)
+
+    def _take(self, firings: list[Firing]) -> None:
+        for firing in firings:
+            self._counters.add("alerts")
+            if self._desk.unconfirmed >= MAX_UNCONFIRMED:
+                self._counters.add("alerts_dropped")
+                self._log.error("alert_dropped", rule=firing.rule.name, channel=firing.view.name)
+                continue
+            alert = self._alert(firing)
+            self._log.info("trigger", id=alert.body["id"], rule=firing.rule.name)
+            if len(self._waiting) >= MAX_WAITING:
+                self._send(alert, ask=False)
+            else:
+                self._waiting.append(alert)
+
+    def _alert(self, firing: Firing) -> _Alert:
+        rule, view = firing.rule, firing.view
+        words = {
+            "name": view.name,
+            "value": view.text or "",
+            "unit": view.unit,
+            "rule": rule.name,
+            "condition": firing.condition,
+            "held": duration(firing.at - firing.since),
+        }
+        question = _PLACEHOLDER.sub(lambda found: words[found[1]], rule.ask)
+        id = f"alert-{new_id()}"
+        now, wall = time.monotonic(), time.time()
+        said = facts(firing)
+        body = {
+            "type": "alert",
+            "id": id,
+            "rule": rule.name,
+            "channel": view.name,
+            "value": view.text,
+            "unit": view.unit,
+            "condition": firing.condition,
+            "since": _timestamp(wall - (now - firing.since)),
+            "at": _timestamp(wall - (now - firing.at)),
+            "facts": said,
+            "question": " ".join(question.split()),
+            "answered": False,
+            "text": said,
+        }
+        end = firing.at + rule.answer_within
+        job = Job(
+            request=PromptRequest(
+                id, question, rule.max_tokens or self._max_tokens, priority=rule.priority
+            ),
+            key=Key(id, self._topic),
+            fingerprint=id.encode(),
+            correlation=None,
+            arrived=now,
+            start_by=end,
+            deadline=end,
+        )
+        alert = _Alert(job, body)
+        job.own = lambda reply: self._finished(alert, reply)
+        return alert
+
+    def _send(self, alert: _Alert, *, ask: bool) -> None:
+        self._desk.ask(alert.job, _encoded(alert.body), now=ask)
+
+    def _finished(self, alert: _Alert, reply: Answer | ErrorReply) -> bytes:
+        """The alert with what the model said, if that is worth having."""
+        if alert.job is self._asked:
+            self._asked = None
+        body = dict(alert.body)
+        if isinstance(reply, ErrorReply):
+            body["error"] = reply.code
+        else:
+            said = {k: v for k, v in asdict(reply).items() if k not in ("id", "seq", "text")}
+            body |= said
+            if reply.text.strip() and reply.finish_reason in ("stop", "length"):
+                body |= {"answered": True, "text": reply.text}
+        self._counters.add("alerts_answered" if body["answered"] else "alerts_unanswered")
+        self._log.warning(
+            "alert",
+            id=body["id"],
+            rule=body["rule"],
+            facts=body["facts"],
+            answered=body["answered"],
+        )
+        return _encoded(body)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _timestamp(seconds: float) -> str:
+    """Seconds since the epoch by ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -52,6 +52,7 @@ def test_a_view_says_what_was_last_heard_and_when() -> None:
         trend="rising",
         minimum="21.0",
         maximum="21.50",
+        mean="21.25",
     )
     assert (humidity.age_s, humidity.trend) == (90.0, None)
 
@@ -63,6 +64,7 @@ def test_a_state_has_no_number_trend_or_extremes() -> None:
     view = only(ear, T0 + 3)
     assert (view.text, view.number, view.unit) == ("closed", None, "")
     assert (view.trend, view.limit, view.minimum, view.maximum) == (None, None, None, None)
+    assert view.mean is None
 
 
 def test_channels_come_in_the_order_of_their_names() -> None:
@@ -134,6 +136,94 @@ def test_the_age_of_a_retained_value_is_unknown() -> None:
     assert only(ear, T0 + 63).age_s == 1
 
 
+def test_a_state_is_known_since_it_began_and_its_changes_are_counted() -> None:
+    ear = sensing("zigbee2mqtt")
+
+    def say(contact: bytes, at: float) -> tuple[str | None, float | None, int | None]:
+        ear.ingest("zigbee2mqtt/door", b'{"contact": %s}' % contact, at)
+        view = only(ear, at + 10)
+        return view.text, view.since_s, view.changes
+
+    assert say(b"false", T0) == ("open", 10, 0)
+    assert say(b"false", T0 + 60) == ("open", 70, 0)
+    assert say(b"true", T0 + 100) == ("closed", 10, 1)
+    assert say(b"false", T0 + 200) == ("open", 10, 2)
+    assert only(ear, T0 + 1000).since_s == 800
+    assert only(ear, T0 + 7200).changes == 0, "in the last hour"
+
+
+def test_since_when_a_kept_state_holds_is_unknown_until_it_changes() -> None:
+    ear = sensing("zigbee2mqtt")
+    ear.ingest("zigbee2mqtt/door", b'{"contact": true}', T0, retained=True)
+    assert only(ear, T0).since_s is None
+    ear.ingest("zigbee2mqtt/door", b'{"contact": true}', T0 + 10)
+    assert only(ear, T0 + 20).since_s is None
+    ear.ingest("zigbee2mqtt/door", b'{"contact": false}', T0 + 30)
+    assert only(ear, T0 + 35).since_s == 5
+
+
+def test_a_limit_state_is_known_since_it_began() -> None:
+    ear = plain(hall_temperature=ChannelSettings(high="25.0", hysteresis="1"))
+    seen = []
+    for minute, value in enumerate((b"24", b"26", b"25.5", b"24.5", b"23", b"22")):
+        ear.ingest(TOPIC, value, T0 + 60 * minute)
+        view = only(ear, T0 + 60 * minute)
+        seen.append((view.limit, view.since_s))
+    assert seen == [("ok", 0), ("high", 0), ("high", 60), ("high", 120), ("ok", 0), ("ok", 60)]
+    ear = plain()
+    ear.ingest(TOPIC, b"24", T0)
+    assert only(ear, T0 + 1).since_s is None, "a number without limits has no state"
+
+
+def test_an_offline_device_is_known_since_when() -> None:
+    ear = sensing("zigbee2mqtt")
+    ear.ingest("zigbee2mqtt/hall", b'{"temperature": 21}', T0)
+    assert only(ear, T0).offline_s is None
+    ear.ingest("zigbee2mqtt/hall/availability", b"offline", T0 + 10)
+    ear.ingest("zigbee2mqtt/hall/availability", b"offline", T0 + 20)
+    assert (only(ear, T0 + 40).offline_s, only(ear, T0 + 40).stale) == (30, True)
+    ear.ingest("zigbee2mqtt/hall/availability", b"online", T0 + 50)
+    ear.ingest("zigbee2mqtt/bridge/state", b"offline", T0 + 60)
+    assert only(ear, T0 + 65).offline_s == 5
+
+
+def test_only_changes_that_matter_are_told() -> None:
+    ear = sensing(
+        "zigbee2mqtt", channels={"hall temperature": ChannelSettings(high="23", stale_after=600.0)}
+    )
+    revision = 0
+
+    def told(topic: str, payload: bytes, at: float) -> tuple[str, ...]:
+        nonlocal revision
+        ear.ingest(f"zigbee2mqtt/{topic}", payload, at)
+        revision, names = ear.changes_since(revision, at)
+        assert revision == ear.revision
+        return names
+
+    assert told("hall", b'{"temperature": 21.0}', T0) == ("hall temperature",)
+    assert told("hall", b'{"temperature": 21.2}', T0 + 1) == (), "within the noise of 0.2 °C"
+    assert told("hall", b'{"temperature": 21.4}', T0 + 2) == ("hall temperature",)
+    assert told("hall", b'{"temperature": 22.9}', T0 + 3) == ("hall temperature",)
+    assert told("hall", b'{"temperature": 23.1}', T0 + 4) == ("hall temperature",), "above a limit"
+    assert told("door", b'{"contact": true}', T0 + 5) == ("door contact",)
+    assert told("door", b'{"contact": true}', T0 + 6) == ()
+    assert told("door", b'{"contact": false}', T0 + 7) == ("door contact",)
+    assert told("door/availability", b"offline", T0 + 8) == ("door contact",)
+    assert told("door/availability", b"online", T0 + 9) == ("door contact",)
+    assert told("other", b"{}", T0 + 605) == ("hall temperature",), "gone stale"
+    assert told("other", b"{}", T0 + 700) == ()
+    assert told("hall", b'{"temperature": 23.1}', T0 + 701) == ("hall temperature",), "back"
+    assert ear.changes_since(0, T0 + 701)[1] == ("door contact", "hall temperature")
+
+
+def test_a_picture_can_be_of_some_channels_only() -> None:
+    ear = sensing("plain-number")
+    for device in "abc":
+        ear.ingest(f"sensors/{device}/x", b"1", T0)
+    some = ear.picture(T0, ["c x", "A x", "nothing"])
+    assert [view.name for view in some.channels] == ["a x", "c x"]
+
+
 def test_own_names_and_units_replace_the_firmwares() -> None:
     ear = plain(hall_temperature=ChannelSettings(rename="Lounge", unit="°F"))
     ear.ingest(TOPIC, b"70", T0)
@@ -183,7 +273,7 @@ def test_a_flood_of_topics_and_keys_stays_bounded() -> None:
         ear.ingest(f"zigbee2mqtt/d{number}/availability", b"offline", T0)
     assert len(ear._routes) <= 4096
     assert len(ear._slots) <= 20
-    assert len(ear._offline) <= 20
+    assert len(ear._devices) <= 20
 
 
 def test_endless_names_are_not_remembered() -> None:
@@ -272,6 +362,11 @@ def history(step: float, *numbers: float, span: float = 3600.0) -> tuple[History
     return kept, at
 
 
+def extremes(kept: History, now: float) -> tuple[str, str] | None:
+    summary = kept.summary(now)
+    return summary[:2] if summary else None
+
+
 @pytest.mark.parametrize("step", [1, 10, 60, 300])
 @pytest.mark.parametrize(("slope", "trend"), [(0.1, "rising"), (-0.1, "falling"), (0.0, "steady")])
 def test_a_trend_is_seen_at_any_rate(step: float, slope: float, trend: str) -> None:
@@ -299,17 +394,17 @@ def test_the_span_is_covered_however_many_readings_it_has() -> None:
         numbers = [50.0] * 5000
         numbers[place], numbers[place - 1] = 10.0, 90.0
         kept, now = history(1, *numbers)
-        assert kept.extremes(now) == ("10.0", "90.0"), "wherever in the last hour they are"
-        assert len(kept._buckets) <= BUCKETS
+        assert extremes(kept, now) == ("10.0", "90.0"), "wherever in the last hour they are"
+        assert len(kept) <= BUCKETS
     kept, now = history(1, *(20 + n / 100 for n in range(10_000)))
-    assert kept.extremes(now)[1] == "120.0"
-    assert 79.9 <= float(kept.extremes(now)[0]) <= 84.0, "the last hour, to within one bucket"
+    assert extremes(kept, now)[1] == "120.0"
+    assert 79.9 <= float(extremes(kept, now)[0]) <= 84.0, "the last hour, to within one bucket"
 
 
 def test_the_past_is_forgotten() -> None:
     kept, now = history(600, 99.0, -99.0, *([21.0] * 12))
-    assert kept.extremes(now) == ("21.0", "21.0")
-    assert kept.extremes(now + 7200) is None
+    assert extremes(kept, now) == ("21.0", "21.0")
+    assert extremes(kept, now + 7200) is None
     assert kept.trend(now + 7200, 0.2) is None
 
 
@@ -325,8 +420,8 @@ def test_extremes_are_those_of_the_span_and_memory_is_bounded(
         at += step
         kept.add(at, number, repr(number))
         heard.append((at, number))
-    assert len(kept._buckets) <= BUCKETS
-    found = kept.extremes(at)
+    assert len(kept) <= BUCKETS
+    found = extremes(kept, at)
     assert found is not None
     low, high = float(found[0]), float(found[1])
     certain = [number for time, number in heard if time >= at - span]

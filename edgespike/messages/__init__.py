@@ -33,8 +33,6 @@ from edgespike.messages.replies import (
     Usage,
     parse_reply,
 )
-from edgespike.messages.sensors import (
-    SensorEvent,
 )
 
 __all__ = [
@@ -53,7 +51,6 @@ __all__ = [
     "Progress",
     "PromptRequest",
     "Reply",
-    "SensorEvent",
     "Timing",
     "Usage",
     "correlation_id",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgespike.config import ChannelSettings
-from edgespike.messages import SensorEvent
 from edgespike.sensing.picture import ChannelView, LimitState
 from edgespike.sensing.statistics import History
 
@@ -14,12 +13,37 @@ _STATISTICS_LIMIT = 1e100
 
 
 @dataclass(slots=True)
-class Channel:
-    """One channel: its settings, last event, limit state and history.
+class Device:
+    """What a topic or a payload calls a device, since when it is offline, and its channels.
 
-    `noise` is the change that means nothing, if known; `stale_after` an age in seconds; `device`
-    the key that its availability is known by. `dated` tells whether the last event's time is that
-    of the reading: a retained message says when it arrived, not when it was measured.
+    `bridge` speaks for it: when that is offline, so is the device.
+    """
+
+    source: int
+    name: str
+    bridge: Device | None = None
+    offline_since: float | None = None
+    channels: list[Channel] = field(default_factory=list)
+
+    @property
+    def unreachable_since(self) -> float | None:
+        """Since when nothing can be heard of it."""
+        if self.offline_since is None and self.bridge is not None:
+            return self.bridge.offline_since
+        return self.offline_since
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """One channel: its settings, last value, limit state and history.
+
+    `noise` is the change that means nothing, if known; `stale_after` an age in seconds; `momentary`
+    tells that each message is an event of its own, also when it says the same. `dated` tells
+    whether `at` is the time of the reading: a retained message says when it arrived, not when it
+    was measured. `since` is when its state, or the limit state of its number, began.
+
+    `revision` is that of the last change that matters: `told` is what the number was then, and
+    `fresh` whether it was young enough.
     """
 
     name: str
@@ -28,63 +52,139 @@ class Channel:
     unit: str = ""
     noise: float | None = None
     stale_after: float = 3600.0
-    device: tuple[int, str] | None = None
-    last: SensorEvent | None = None
+    momentary: bool = False
+    device: Device | None = None
+    text: str | None = None
+    number: float | None = None
+    at: float = 0.0
     dated: bool = True
     limit: LimitState | None = None
+    since: float | None = None
     history: History | None = field(default=None, repr=False)
+    changes: History | None = field(default=None, repr=False)
+    revision: int = 0
+    told: float | None = None
+    fresh: bool = False
+    low: float | None = field(init=False)
+    high: float | None = field(init=False)
 
-    def update(self, event: SensorEvent, span: float, *, dated: bool = True) -> None:
-        """Take in an event; `span` is how long the history reaches back, in seconds."""
-        self.last, self.dated = event, dated
-        number = event.number
-        self.limit = None if number is None else self._limit_of(number)
-        if number is not None and abs(number) < _STATISTICS_LIMIT:
+    def __post_init__(self) -> None:
+        low, high = self.settings.low, self.settings.high
+        self.low = None if low is None else float(low)
+        self.high = None if high is None else float(high)
+
+    def update(
+        self, text: str, number: float | None, unit: str, at: float, dated: bool, span: float
+    ) -> bool:
+        """Take in a value; whether it changes anything that matters.
+
+        `span` is how long the history reaches back, in seconds.
+        """
+        before, was = self.text, self.number
+        self.text, self.number, self.at, self.dated = text, number, at, dated
+        if number is None:
+            matters = before != text or was is not None or self.momentary
+            if matters:
+                self._changed(before, at, dated, span)
+            return matters
+        matters = was is None
+        if unit != self.unit:
+            self.unit, matters = unit, True
+            self.history = None  # numbers of another unit
+        if self.low is not None or self.high is not None:
+            limit = self._limit_of(number)
+            if limit != self.limit:
+                self.since = at if dated or before is not None else None
+                self.limit, matters = limit, True
+        elif self.since is not None:
+            self.since = None
+        if -_STATISTICS_LIMIT < number < _STATISTICS_LIMIT:
             if self.history is None:
                 self.history = History(span)
-            self.history.add(event.received_at, number, event.text)
+            self.history.add(at, number, text)
+        told = self.told
+        if told is None or abs(number - told) > self._floor(told, text):
+            self.told, matters = number, True
+        return matters
 
-    def view(self, now: float, offline: bool) -> ChannelView:
+    def view(self, now: float) -> ChannelView:
         """What the channel says at `now`."""
-        last, history = self.last, self.history
-        if last is None:
+        settings, text = self.settings, self.text
+        away = self.device.unreachable_since if self.device is not None else None
+        offline = max(0.0, now - away) if away is not None else None
+        if text is None:
             return ChannelView(
                 self.name,
                 None,
                 unit=self.unit,
                 quantity=self.quantity,
                 stale=True,
-                low=self.settings.low,
-                high=self.settings.high,
+                low=settings.low,
+                high=settings.high,
+                offline_s=offline,
             )
-        age = max(0.0, now - last.received_at)
-        numeric = last.number is not None and history is not None
-        extremes = history.extremes(now) if numeric and history else None
+        age = max(0.0, now - self.at)
+        since = max(0.0, now - self.since) if self.since is not None else None
+        number, history = self.number, self.history
+        low = high = mean = trend = changes = None
+        if number is None:
+            changes = self.changes.count(now) if self.changes is not None else 0
+        elif history is not None:
+            if (summary := history.summary(now)) is not None:
+                low, high, mean = summary
+            trend = history.trend(now, self.noise)
         return ChannelView(
-            name=self.name,
-            text=last.text,
-            number=last.number,
-            unit=last.unit,
-            quantity=last.quantity,
-            age_s=age if self.dated else None,
-            stale=offline or age > self.stale_after,
-            trend=history.trend(now, self.noise) if numeric and history else None,
-            limit=self.limit,
-            low=self.settings.low,
-            high=self.settings.high,
-            minimum=extremes[0] if extremes else None,
-            maximum=extremes[1] if extremes else None,
+            self.name,
+            text,
+            number,
+            self.unit if number is not None else "",
+            self.quantity,
+            age if self.dated else None,
+            offline is not None or age > self.stale_after,
+            trend,
+            self.limit,
+            settings.low,
+            settings.high,
+            low,
+            high,
+            mean,
+            since,
+            changes,
+            offline,
         )
 
-    def _limit_of(self, number: float) -> LimitState | None:
+    def shift(self, seconds: float) -> None:
+        """Move all that it remembers in time."""
+        self.at += seconds
+        if self.since is not None:
+            self.since += seconds
+        for history in (self.history, self.changes):
+            if history is not None:
+                history.shift(seconds)
+
+    def _changed(self, before: str | None, at: float, dated: bool, span: float) -> None:
+        """A state began, or a number has become a word."""
+        self.limit = self.told = None
+        # What was kept by the broker has been so for who knows how long.
+        self.since = at if dated or before is not None else None
+        if before is not None or self.momentary:
+            if self.changes is None:
+                self.changes = History(span)
+            self.changes.add(at, 0.0, "0")
+
+    def _floor(self, told: float, text: str) -> float:
+        """The largest change that means nothing, as for trends."""
+        if self.noise is not None:
+            return self.noise
+        decimals = len(text.partition(".")[2])
+        return max(1.5 * 10.0**-decimals, 0.005 * abs(told))
+
+    def _limit_of(self, number: float) -> LimitState:
         """The limit state with hysteresis: it ends only well inside the limit."""
-        low, high = self.settings.low, self.settings.high
-        if low is None and high is None:
-            return None
         gap = float(self.settings.hysteresis or 0)
-        if high is not None and number > float(high) - (gap if self.limit == "high" else 0):
+        if self.high is not None and number > self.high - (gap if self.limit == "high" else 0):
             return "high"
-        if low is not None and number < float(low) + (gap if self.limit == "low" else 0):
+        if self.low is not None and number < self.low + (gap if self.limit == "low" else 0):
             return "low"
         return "ok"
 
@@ -95,14 +195,15 @@ class Channels:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._by_name: dict[str, Channel] = {}
+        self._sorted: list[Channel] | None = None
 
     def __len__(self) -> int:
         return len(self._by_name)
 
     def expect(self, name: str, settings: ChannelSettings) -> None:
         """Make a channel known before it first reports."""
-        if len(self._by_name) < self._limit:
-            self._by_name.setdefault(name.casefold(), Channel(name, settings))
+        if len(self._by_name) < self._limit and name.casefold() not in self._by_name:
+            self._add(name, settings)
 
     def open(self, name: str, settings: ChannelSettings) -> Channel | None:
         """A channel for a newly heard value; None when there are too many.
@@ -113,12 +214,21 @@ class Channels:
         while (taken := self._by_name.get(unique.casefold())) and taken.device is not None:
             number += 1
             unique = f"{name} {number}"
-        if taken is None:
-            if len(self._by_name) >= self._limit:
-                return None
-            taken = self._by_name[unique.casefold()] = Channel(unique, settings)
+        if taken is None and len(self._by_name) < self._limit:
+            taken = self._add(unique, settings)
         return taken
 
+    def get(self, name: str) -> Channel | None:
+        """The channel of that name, in any case."""
+        return self._by_name.get(name.casefold())
+
     def sorted(self) -> list[Channel]:
-        """The channels by name."""
-        return [self._by_name[name] for name in sorted(self._by_name)]
+        """The channels by name; not to be changed."""
+        if self._sorted is None:
+            self._sorted = [self._by_name[name] for name in sorted(self._by_name)]
+        return self._sorted
+
+    def _add(self, name: str, settings: ChannelSettings) -> Channel:
+        channel = self._by_name[name.casefold()] = Channel(name, settings)
+        self._sorted = None
+        return channel

@@ -1,78 +1,117 @@
-"""The recent history of a channel in fixed memory: extremes and trend.
+"""The recent history of a channel in fixed memory: extremes, mean, trend and how often.
 
 Readings fall into time buckets that start one second wide. When more than 24 buckets would be
 needed they double in width and merge; those older than the time looked back on are dropped. So a
 fast sensor and a slow one both have a trend soon, and one over the whole span later.
+
+What the finished buckets add to each result is summed up when a bucket is finished, so that
+looking costs the same few operations however long the history is.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from edgespike.sensing.picture import Trend
 
 BUCKETS = 24
+_SIZE = 7
+"""Doubles per bucket: index, count, sum, sum of times since the origin, minimum, maximum, and
+`_digits` of the minimum plus 32 times those of the maximum."""
+_ODD = 31
+"""Digits of a text that isn't the plain way to write its number: `+3`, `1e3`, `.5`."""
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """Readings of one time slot; `seconds` is the sum of their times since the origin."""
+class _Past(NamedTuple):
+    """Sums over the finished buckets; times and means count from those of the first bucket."""
 
-    index: int
-    count: int
+    time: float
+    mean: float
+    readings: float
     total: float
-    seconds: float
     low: float
-    low_text: str
+    low_digits: int
     high: float
-    high_text: str
-
-    def take(self, other: _Bucket) -> None:
-        self.count += other.count
-        self.total += other.total
-        self.seconds += other.seconds
-        if other.low < self.low:
-            self.low, self.low_text = other.low, other.low_text
-        if other.high > self.high:
-            self.high, self.high_text = other.high, other.high_text
+    high_digits: int
+    st: float
+    sm: float
+    stt: float
+    stm: float
+    smm: float
 
 
 class History:
     """Numbers of the last `span` seconds."""
 
-    __slots__ = ("_buckets", "_origin", "_span", "_width")
+    __slots__ = ("_buckets", "_origin", "_past", "_span", "_width")
 
     def __init__(self, span: float) -> None:
         self._span = span
         self._width = 1.0
         self._origin = 0.0
-        self._buckets: list[_Bucket] = []
+        self._buckets = array("d")
+        self._past: _Past | None = None
+
+    def __len__(self) -> int:
+        """The number of buckets."""
+        return len(self._buckets) // _SIZE
 
     def add(self, at: float, number: float, text: str) -> None:
         """Take in a reading. Time that runs backwards (a clock was set) starts the history anew."""
-        if self._buckets and at < self._origin + self._buckets[-1].index * self._width:
-            self._buckets.clear()
-        if not self._buckets:
-            self._origin, self._width = at, 1.0
-        index = int((at - self._origin) / self._width)
-        new = _Bucket(index, 1, number, at - self._origin, number, text, number, text)
-        if self._buckets and self._buckets[-1].index == index:
-            self._buckets[-1].take(new)
+        data = self._buckets
+        seconds = at - self._origin
+        if not data or seconds < data[-_SIZE] * self._width:
+            del data[:]
+            self._origin, self._width, seconds = at, 1.0, 0.0
+        index = int(seconds / self._width)
+        if data and data[-_SIZE] == index:
+            data[-6] += 1
+            data[-5] += number
+            data[-4] += seconds
+            if number < data[-3]:
+                data[-3] = number
+                data[-1] = _digits(text, number) + data[-1] // 32 * 32
+            elif number > data[-2]:
+                data[-2] = number
+                data[-1] = _digits(text, number) * 32 + data[-1] % 32
             return
-        self._buckets.append(new)
+        data.extend((index, 1, number, seconds, number, number, _digits(text, number) * 33))
         self._drop_before(at - self._span)
-        while len(self._buckets) > BUCKETS:
+        while len(data) > BUCKETS * _SIZE:
             self._widen()
+        self._past = _sum_up(data)
 
-    def extremes(self, now: float) -> tuple[str, str] | None:
-        """(minimum, maximum) as the sensor wrote them; None without readings in the span."""
-        self._drop_before(now - self._span)
-        if not self._buckets:
+    def count(self, now: float) -> int:
+        """How many readings there were in the span."""
+        self._expire(now)
+        past, data = self._past, self._buckets
+        return int((past.readings if past else 0) + (data[-6] if data else 0))
+
+    def summary(self, now: float) -> tuple[str, str, str] | None:
+        """(minimum, maximum, mean); None without readings in the span.
+
+        Extremes are as the sensor wrote them, but for odd ways to write a number (`+3`, `1e3`); the
+        mean of the readings has as many decimals as they have.
+        """
+        self._expire(now)
+        data, past = self._buckets, self._past
+        if not data:
             return None
-        low = min(self._buckets, key=lambda bucket: bucket.low)
-        high = max(self._buckets, key=lambda bucket: bucket.high)
-        return low.low_text, high.high_text
+        _, count, total, _, low, high, digits = data[-_SIZE:]
+        high_digits, low_digits = divmod(int(digits), 32)
+        if past is not None:
+            count, total = count + past.readings, total + past.total
+            if past.low <= low:
+                low, low_digits = past.low, past.low_digits
+            if past.high >= high:
+                high, high_digits = past.high, past.high_digits
+        mean = total / count
+        decimals = max(low_digits % _ODD, high_digits % _ODD)
+        average = f"{mean:.{decimals}f}" if abs(mean) < 1e15 else f"{mean:.6g}"
+        return _written(low, low_digits), _written(high, high_digits), average
 
     def trend(self, now: float, noise: float | None) -> Trend | None:
         """Where the numbers go; None when there are too few to say.
@@ -82,53 +121,108 @@ class History:
         a known `noise` it is one and a half units of the last digit sent and half a percent of the
         mean, and four buckets are needed.
         """
-        self._drop_before(now - self._span)
-        n = len(self._buckets)
-        if n < (2 if noise is not None else 4):
+        self._expire(now)
+        data, past = self._buckets, self._past
+        n = len(self)
+        if past is None or n < (2 if noise is not None else 4):
             return None
-        times = [bucket.seconds / bucket.count for bucket in self._buckets]
-        means = [bucket.total / bucket.count for bucket in self._buckets]
-        time, mean = math.fsum(times) / n, math.fsum(means) / n
-        spread = math.fsum((t - time) ** 2 for t in times)
-        if not math.isfinite(mean) or not spread:
+        _, count, total, seconds, _, _, digits = data[-_SIZE:]
+        t, m = seconds / count - past.time, total / count - past.mean
+        st, sm = past.st + t, past.sm + m
+        spread = past.stt + t * t - st * st / n
+        common = past.stm + t * m - st * sm / n
+        mean = past.mean + sm / n
+        if spread <= 0 or not math.isfinite(mean):
             return None
-        slope = (
-            math.fsum((t - time) * (m - mean) for t, m in zip(times, means, strict=True)) / spread
-        )
-        duration = times[-1] - times[0]
+        slope = common / spread
         floor = noise
         if floor is None:
-            floor = max(1.5 * _last_digit(self._buckets[-1].low_text), 0.005 * abs(mean))
+            floor = max(1.5 * 10.0 ** -(int(digits) % 32 % _ODD), 0.005 * abs(mean))
         if n > 2:
-            errors = (
-                (m - mean - slope * (t - time)) ** 2 for t, m in zip(times, means, strict=True)
-            )
-            floor = max(floor, 3 * math.sqrt(math.fsum(errors) / (n - 2) / spread) * duration)
-        change = slope * duration
+            errors = max(0.0, past.smm + m * m - sm * sm / n - slope * common)
+            floor = max(floor, 3 * math.sqrt(errors / (n - 2) / spread) * t)
+        change = slope * t
         if abs(change) <= floor * (1 + 1e-9):
             return "steady"
         return "rising" if change > 0 else "falling"
 
-    def _drop_before(self, time: float) -> None:
+    def shift(self, seconds: float) -> None:
+        """Move all readings in time."""
+        self._origin += seconds
+
+    def _expire(self, now: float) -> None:
+        if self._drop_before(now - self._span):
+            self._past = _sum_up(self._buckets)
+
+    def _drop_before(self, time: float) -> bool:
+        """Drop what is older; whether there was any."""
+        data = self._buckets
         cut = (time - self._origin) / self._width - 1
-        while self._buckets and self._buckets[0].index < cut:
-            del self._buckets[0]
+        if not data or data[0] >= cut:
+            return False
+        gone = next((at for at in range(0, len(data), _SIZE) if data[at] >= cut), len(data))
+        del data[:gone]
+        return True
 
     def _widen(self) -> None:
         """Double the width; neighbours that now share a slot merge."""
         self._width *= 2
-        merged: list[_Bucket] = []
-        for bucket in self._buckets:
-            bucket.index //= 2
-            if merged and merged[-1].index == bucket.index:
-                merged[-1].take(bucket)
-            else:
-                merged.append(bucket)
-        self._buckets = merged
+        data, merged = self._buckets, array("d")
+        for at in range(0, len(data), _SIZE):
+            index, count, total, seconds, low, high, digits = data[at : at + _SIZE]
+            index //= 2
+            if not merged or merged[-_SIZE] != index:
+                merged.extend((index, count, total, seconds, low, high, digits))
+                continue
+            merged[-6] += count
+            merged[-5] += total
+            merged[-4] += seconds
+            if low < merged[-3]:
+                merged[-3] = low
+                merged[-1] = digits % 32 + merged[-1] // 32 * 32
+            if high > merged[-2]:
+                merged[-2] = high
+                merged[-1] = digits // 32 * 32 + merged[-1] % 32
+        self._buckets[:] = merged
 
 
-def _last_digit(text: str) -> float:
-    """The value of one step of a number text's last digit: 0.1 for `21.5`."""
-    mantissa, _, exponent = text.lower().partition("e")
-    decimals = len(mantissa.partition(".")[2])
-    return 10.0 ** max(-300, min(int(exponent or 0) - decimals, 300))
+def _sum_up(data: Sequence[float]) -> _Past | None:
+    """What all buckets but the last add up to; None when there is only one."""
+    if len(data) <= _SIZE:
+        return None
+    end = len(data) - _SIZE
+    counts, totals = data[1:end:_SIZE], data[2:end:_SIZE]
+    lows, highs, digits = data[4:end:_SIZE], data[5:end:_SIZE], data[6:end:_SIZE]
+    means = [total / count for total, count in zip(totals, counts, strict=True)]
+    times = [t / count for t, count in zip(data[3:end:_SIZE], counts, strict=True)]
+    # From the first bucket on, so that squares of large times and offsets don't swallow digits.
+    time, mean = times[0], means[0]
+    times = [t - time for t in times]
+    means = [m - mean for m in means]
+    low, high = min(lows), max(highs)
+    return _Past(
+        time=time,
+        mean=mean,
+        readings=sum(counts),
+        total=math.fsum(totals),
+        low=low,
+        low_digits=int(digits[lows.index(low)]) % 32,
+        high=high,
+        high_digits=int(digits[highs.index(high)]) // 32,
+        st=sum(times),
+        sm=sum(means),
+        stt=sum(t * t for t in times),
+        stm=sum(t * m for t, m in zip(times, means, strict=True)),
+        smm=sum(m * m for m in means),
+    )
+
+
+def _digits(text: str, number: float) -> int:
+    """The decimals by which `number` is written as `text`, or _ODD."""
+    point = text.find(".")
+    decimals = len(text) - point - 1 if point >= 0 else 0
+    return decimals if decimals < _ODD and f"{number:.{decimals}f}" == text else _ODD
+
+
+def _written(number: float, digits: int) -> str:
+    return f"{number:.{digits}f}" if digits != _ODD else repr(number).removesuffix(".0")

@@ -2,82 +2,25 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from itertools import takewhile
 
-from edgespike.config import ChannelSettings, Config, SensorSource
-from edgespike.messages import SensorEvent
-from edgespike.profiles import Payload, SensorProfile, TopicRule, ValueFacts
-from edgespike.sensing.channels import Channel, Channels
-from edgespike.sensing.decoders import DECODERS, Origin, Reading, decode_availability
-from edgespike.sensing.naming import FactBook, channel_name, words
+from edgespike.config import Config
+from edgespike.sensing.channels import Channel, Channels, Device
+from edgespike.sensing.decoders import Reading, decode_availability
+from edgespike.sensing.naming import channel_name, words
 from edgespike.sensing.picture import ChannelView, Picture
-from edgespike.sensing.values import MAX_PAYLOAD_BYTES, Value, clean, read_value
-from edgespike.topics import MAX_TOPIC_BYTES, Pattern, compile_pattern, minimal_filters
+from edgespike.sensing.sources import Route, Slot, Source
+from edgespike.sensing.values import MAX_PAYLOAD_BYTES, clean, read_value
+from edgespike.topics import MAX_TOPIC_BYTES, minimal_filters
 
-MAX_ROUTES = 4096
 MAX_PROBLEMS = 32
 MAX_NEWS = 4096
-
-_NOTHING = ValueFacts()
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """What to do with the messages of one topic."""
-
-    source: int
-    payload: Payload
-    origin: Origin
-
-
-@dataclass(slots=True)
-class _Slot:
-    """Where a value of a message goes, and how to read it. Its first reading opens the channel."""
-
-    name: str
-    settings: ChannelSettings
-    facts: ValueFacts
-    shown: bool
-    channel: Channel | None = None
-
-
-class _Source:
-    """One configured source, its patterns compiled and its facts at hand."""
-
-    def __init__(self, settings: SensorSource) -> None:
-        self.settings = settings
-        self.profile: SensorProfile = settings.profile.extended(settings.values)
-        self.facts = FactBook(self.profile.values, self.profile.endpoints)
-        base = self.profile.base if settings.base is None else settings.base
-        self.rules: list[tuple[Pattern, Payload]] = [
-            (compile_pattern(rule.topic, base), rule.payload or self.profile.decoder)
-            for rule in self._topic_rules()
-        ]
-
-    def _topic_rules(self) -> tuple[TopicRule, ...]:
-        given = tuple(TopicRule(topic) for topic in self.settings.topics)
-        online = tuple(TopicRule(topic, "availability") for topic in self.settings.availability)
-        return online + (given or self.profile.topics)
-
-    def filters(self) -> list[str]:
-        """What to subscribe to; a rule to ignore needs no subscription."""
-        return [pattern.filter for pattern, payload in self.rules if payload != "ignore"]
-
-    def route(self, number: int, topic: str) -> _Route | None:
-        """The route of a topic, None when it isn't this source's."""
-        for pattern, payload in self.rules:
-            match = pattern.match(topic)
-            if match:
-                device, key = match
-                if payload == "plain" and not pattern.has_key:
-                    device, key = _device_and_key(device, topic)
-                elif payload not in ("plain", "availability") and not device:
-                    device = topic
-                return _Route(number, payload, Origin(device, key))
-        return None
+_SLICE = 64
+"""Channels that are looked at while messages wait: about a quarter of a millisecond."""
 
 
 class Sensing:
@@ -86,17 +29,22 @@ class Sensing:
     def __init__(self, config: Config) -> None:
         self._lock = threading.Lock()
         self._span = config.context.history
-        self._sources = [_Source(source) for source in config.sensors]
+        self._sources = [Source(source) for source in config.sensors]
         self._channels = Channels(config.context.max_channels)
-        self._routes: dict[str, _Route | None] = {}
-        self._slots: dict[tuple[int, str, str, str], _Slot] = {}
         self._max_slots = 4 * config.context.max_channels
-        self._offline: dict[tuple[int, str], None] = {}
+        self._max_routes = max(4096, 2 * config.context.max_channels)
+        self._routes: dict[str, Route | None] = {}
+        self._devices: dict[tuple[int, str], Device] = {}
+        self._slots: dict[tuple[int, str, str, str], Slot] = {}
         self._counts: Counter[str] = Counter()
         self._problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
         self._wanted: Callable[[str], bool] | None = None
         self._followed: dict[str, Channel] = {}
         self._news: deque[ChannelView] = deque(maxlen=MAX_NEWS)
+        self._revision = 0
+        # The channels that changed, the latest last; when those that are fresh will be stale.
+        self._changed: dict[Channel, None] = {}
+        self._deadlines: list[tuple[float, str, Channel]] = []
         for source in config.sensors:
             for name, settings in source.channels.items():
                 if not any(c in "*?[" for c in name) and settings.show is not False:
@@ -116,30 +64,61 @@ class Sensing:
         can't be used is counted (`counts`) and described (`take_problems`).
         """
         with self._lock:
-            self._counts["messages"] += 1
-            route = self._route(topic) if len(topic) <= MAX_TOPIC_BYTES else None
-            if route is None or route.payload == "ignore":
-                self._counts["ignored"] += 1
+            counts = self._counts
+            counts["messages"] += 1
+            route = self._routes.get(topic) or self._route(topic)
+            if route is None:
+                counts["ignored"] += 1
                 return 0
             if len(payload) > MAX_PAYLOAD_BYTES:
                 return self._refuse("malformed", topic, f"{len(payload)} bytes are too many")
-            if route.payload == "availability":
-                return self._set_available(route, decode_availability(payload))
+            if route.decode is None:
+                self._set_available(route.device, decode_availability(payload), at)
+                return 0
             try:
-                readings = DECODERS[route.payload](route.origin, payload, at)
+                readings = route.decode(route.origin, payload, at)
             except ValueError as error:
                 return self._refuse("malformed", topic, str(error))
-            events = sum(self._apply(route, reading, at, retained) for reading in readings)
-            self._counts["events"] += events
+            events = 0
+            for reading in readings:
+                events += self._apply(route.device, reading, at, retained)
+            counts["events"] += events
             return events
 
-    def picture(self, now: float) -> Picture:
-        """All channels as they are at `now`, by name."""
+    def picture(self, now: float, names: Collection[str] | None = None) -> Picture:
+        """The channels of these names as they are at `now`, by name; all when none are given.
+
+        Messages go on arriving meanwhile: each channel is as it is at the moment it is looked at.
+        """
         with self._lock:
-            views = tuple(
-                channel.view(now, self._is_offline(channel)) for channel in self._channels.sorted()
-            )
-        return Picture(now, views)
+            if names is None:
+                channels = self._channels.sorted()
+            else:
+                found = (self._channels.get(name) for name in sorted(names, key=str.casefold))
+                channels = [channel for channel in found if channel is not None]
+        views: list[ChannelView] = []
+        for start in range(0, len(channels), _SLICE):
+            with self._lock:
+                views += [channel.view(now) for channel in channels[start : start + _SLICE]]
+        return Picture(now, tuple(views))
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever a channel changes in a way that matters; see `changes_since`."""
+        return self._revision
+
+    def changes_since(self, revision: int, now: float) -> tuple[int, tuple[str, ...]]:
+        """(revision now, names of the channels that changed after `revision`, the latest last).
+
+        What matters: a number that moved by more than its noise since it last counted, a state, a
+        limit state, a unit, a first value, going stale and coming back, going offline and coming
+        back. `revision` 0 gives every channel that ever reported. Costs what has changed.
+        """
+        with self._lock:
+            self._find_stale(now)
+            latest = takewhile(lambda channel: channel.revision > revision, reversed(self._changed))
+            names = [channel.name for channel in latest]
+            return self._revision, tuple(reversed(names))
 
     def counts(self) -> Mapping[str, int]:
         """Since the start: messages, events; ignored, malformed, absent, implausible, hidden,
@@ -169,22 +148,45 @@ class Sensing:
     def followed(self, now: float) -> tuple[ChannelView, ...]:
         """The channels that are followed and have reported, as they are at `now`."""
         with self._lock:
-            channels = self._followed.values()
-            return tuple(channel.view(now, self._is_offline(channel)) for channel in channels)
+            return tuple(channel.view(now) for channel in self._followed.values())
 
-    def _route(self, topic: str) -> _Route | None:
-        if topic in self._routes:
-            return self._routes[topic]
-        found = (source.route(number, topic) for number, source in enumerate(self._sources))
-        route = next((each for each in found if each), None)
-        if len(self._routes) >= MAX_ROUTES:
+    def _route(self, topic: str) -> Route | None:
+        if topic in self._routes or len(topic) > MAX_TOPIC_BYTES:
+            return None
+        route = None
+        for number, source in enumerate(self._sources):
+            found = source.match(topic)
+            if found:
+                payload, origin = found
+                if payload != "ignore":
+                    device = self._device(number, origin.device)
+                    route = Route(origin, device, source.decoder(payload))
+                break
+        if len(self._routes) >= self._max_routes:
             self._routes.clear()
         self._routes[topic] = route
         return route
 
-    def _apply(self, route: _Route, reading: Reading, at: float, retained: bool) -> int:
-        device = route.origin.device if reading.device is None else reading.device
-        identity = (route.source, device, reading.part, reading.key)
+    def _device(self, source: int, name: str) -> Device:
+        """The device of that name. Those that nothing is known of are forgotten when there are too
+        many: routes hold on to theirs."""
+        device = self._devices.get((source, name))
+        if device is None:
+            if len(self._devices) >= self._max_slots:
+                self._forget_devices()
+            bridge = self._device(source, "") if name else None
+            device = self._devices[source, name] = Device(source, name, bridge)
+        return device
+
+    def _forget_devices(self) -> None:
+        kept = {key: d for key, d in self._devices.items() if d.channels or not d.name}
+        self._devices = kept
+        self._routes.clear()
+
+    def _apply(self, device: Device, reading: Reading, at: float, retained: bool) -> int:
+        if reading.device is not None and reading.device != device.name:
+            device = self._device(device.source, reading.device)
+        identity = (device.source, device.name, reading.part, reading.key)
         slot = self._slots.get(identity)
         if slot is None:
             slot = self._new_slot(identity, reading)
@@ -195,105 +197,89 @@ class Sensing:
         if value is None:
             self._counts["absent"] += 1
             return 0
-        if not _plausible(value, slot.facts):
+        if not slot.plausible(value):
             self._counts["implausible"] += 1
             return 0
-        channel = slot.channel or self._open_channel(slot, identity)
+        channel = slot.channel or self._open_channel(slot, device)
         if channel is None:
             return 0
         time = at if reading.at is None else reading.at
-        last = channel.last
-        if reading.at is not None and last is not None and time < last.received_at <= at:
+        if reading.at is not None and channel.text is not None and time < channel.at <= at:
             return 0  # an older record of a pack: what is known is newer
         unit = slot.settings.unit or reading.unit or value.unit or slot.facts.unit or ""
-        if value.number is None:
-            unit = ""
-        channel.unit = unit = unit if unit == channel.unit else clean(unit, 16)
-        channel.update(
-            SensorEvent(channel.name, value.text, value.number, unit, channel.quantity, time),
-            self._span,
-            dated=reading.at is not None or not retained,
-        )
+        if unit != channel.unit:
+            unit = clean(unit, 16)
+        dated = reading.at is not None or not retained
+        matters = channel.update(value.text, value.number, unit, time, dated, self._span)
+        if not channel.fresh:
+            channel.fresh = matters = True
+            deadline = time + channel.stale_after
+            heapq.heappush(self._deadlines, (deadline, channel.name, channel))
+        if matters:
+            self._touch(channel)
         if channel.name in self._followed:
-            self._news.append(channel.view(at, self._is_offline(channel)))
+            self._news.append(channel.view(at))
         return 1
 
-    def _new_slot(self, identity: tuple[int, str, str, str], reading: Reading) -> _Slot:
-        number, device, part, key = identity
-        source = self._sources[number]
-        label, facts = source.facts.find(key, reading.label)
-        name = channel_name(device, part, label)
-        settings = source.settings.settings_of(name)
-        shown = bool(name) and _shown(source, facts, settings.show)
+    def _new_slot(self, identity: tuple[int, str, str, str], reading: Reading) -> Slot:
+        source, device, _, _ = identity
         if len(self._slots) >= self._max_slots:
             self._slots = {key: each for key, each in self._slots.items() if each.channel}
-        slot = self._slots[identity] = _Slot(name, settings, facts or _NOTHING, shown)
+        slot = self._slots[identity] = self._sources[source].slot(device, reading)
         return slot
 
-    def _open_channel(self, slot: _Slot, identity: tuple[int, str, str, str]) -> Channel | None:
-        number, device, _, _ = identity
+    def _open_channel(self, slot: Slot, device: Device) -> Channel | None:
         settings, facts = slot.settings, slot.facts
         channel = self._channels.open(settings.rename or slot.name, settings)
         if channel is None:
             slot.shown = False
             self._refuse("refused", slot.name, "too many channels (context.max_channels)")
             return None
-        channel.device = (number, device)
+        # Routes may outlive what is known of a device that had no channel yet.
+        device = self._devices.setdefault((device.source, device.name), device)
+        channel.device = device
+        device.channels.append(channel)
         channel.quantity = words(facts.quantity or "")
         channel.noise = facts.noise
-        default = facts.stale_after or self._sources[number].profile.stale_after
+        default = facts.stale_after or self._sources[device.source].profile.stale_after
         channel.stale_after = settings.stale_after or default
         slot.channel = channel
         if self._wanted is not None and self._wanted(channel.name):
             self._followed[channel.name] = channel
         return channel
 
-    def _set_available(self, route: _Route, online: bool | None) -> int:
-        device = (route.source, route.origin.device)
-        if online is True:
-            self._offline.pop(device, None)
-        elif online is False and len(self._offline) < self._max_slots:
-            self._offline[device] = None
+    def _set_available(self, device: Device, online: bool | None, at: float) -> None:
         self._counts["availability"] += 1
-        return 0
+        if online is None or online == (device.offline_since is None):
+            return
+        device.offline_since = None if online else at
+        whole = not device.name
+        for each in self._devices.values() if whole else (device,):
+            if each.source == device.source:
+                for channel in each.channels:
+                    self._touch(channel)
 
-    def _is_offline(self, channel: Channel) -> bool:
-        """Whether the channel's device, or the bridge that speaks for it, is offline."""
-        device = channel.device
-        return device is not None and (device in self._offline or (device[0], "") in self._offline)
+    def _touch(self, channel: Channel) -> None:
+        """Note that a channel changed in a way that matters."""
+        self._revision += 1
+        channel.revision = self._revision
+        self._changed.pop(channel, None)
+        self._changed[channel] = None
+
+    def _find_stale(self, now: float) -> None:
+        """Note the channels that have gone stale."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] < now:
+            _, name, channel = deadlines[0]
+            deadline = channel.at + channel.stale_after
+            if deadline < now:
+                heapq.heappop(deadlines)
+                channel.fresh = False
+                self._touch(channel)
+            else:
+                heapq.heapreplace(deadlines, (deadline, name, channel))
 
     def _refuse(self, what: str, where: str, problem: str) -> int:
         self._counts[what] += 1
         self._problems.append(clean(f"{what}: {clean(where, 80)}: {problem}", 200))
         return 0
-
-
-def _shown(source: _Source, facts: ValueFacts | None, show: bool | None) -> bool:
-    if show is not None:
-        return show
-    if facts is None:
-        kind = source.profile.unknown
-        return kind == "show" or (kind == "diagnostic" and source.settings.diagnostics)
-    if facts.ignore:
-        return False
-    return not facts.diagnostic or source.settings.diagnostics
-
-
-def _plausible(value: Value, facts: ValueFacts) -> bool:
-    number = value.number
-    if number is None:
-        return True
-    low, high = facts.min, facts.max
-    return (low is None or number >= low) and (high is None or number <= high)
-
-
-def _device_and_key(device: str, topic: str) -> tuple[str, str]:
-    """Device and key where a pattern names no key: the topic's last level is the key.
-
-    It isn't part of the device then. Without wildcards the levels before it are the device.
-    """
-    before, _, key = topic.rpartition("/")
-    if not device:
-        return before, key
-    captured, _, last = device.rpartition("/")
-    return (captured, key) if last == key else (device, key)

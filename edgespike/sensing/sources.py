@@ -1,0 +1,113 @@
+"""The configured sources: which messages are theirs, and what is known of the values in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgespike.config import ChannelSettings, SensorSource
+from edgespike.profiles import Payload, SensorProfile, TopicRule, ValueFacts
+from edgespike.sensing.channels import Channel, Device
+from edgespike.sensing.decoders import DECODERS, DecoderFunction, Origin, Reading
+from edgespike.sensing.naming import FactBook, channel_name
+from edgespike.sensing.values import Value
+from edgespike.topics import Pattern, compile_pattern
+
+_NOTHING = ValueFacts()
+
+
+@dataclass(slots=True)
+class Route:
+    """What to do with the messages of one topic. `decode` is None for a device's availability."""
+
+    origin: Origin
+    device: Device
+    decode: DecoderFunction | None
+
+
+@dataclass(slots=True)
+class Slot:
+    """Where a value of a message goes, and how to read it. Its first reading opens the channel."""
+
+    name: str
+    settings: ChannelSettings
+    facts: ValueFacts
+    shown: bool
+    channel: Channel | None = None
+
+    def plausible(self, value: Value) -> bool:
+        """Whether a working sensor can say this."""
+        number = value.number
+        if number is None:
+            return True
+        low, high = self.facts.min, self.facts.max
+        return (low is None or number >= low) and (high is None or number <= high)
+
+
+class Source:
+    """One configured source, its patterns compiled and its facts at hand."""
+
+    def __init__(self, settings: SensorSource) -> None:
+        self.settings = settings
+        self.profile: SensorProfile = settings.profile.extended(settings.values)
+        self._facts = FactBook(self.profile.values, self.profile.endpoints)
+        base = self.profile.base if settings.base is None else settings.base
+        self._rules: list[tuple[Pattern, Payload]] = [
+            (compile_pattern(rule.topic, base), rule.payload or self.profile.decoder)
+            for rule in self._topic_rules()
+        ]
+
+    def filters(self) -> list[str]:
+        """What to subscribe to; a rule to ignore needs no subscription."""
+        return [pattern.filter for pattern, payload in self._rules if payload != "ignore"]
+
+    def match(self, topic: str) -> tuple[Payload, Origin] | None:
+        """How to read a topic's payload and where it comes from, None when it isn't ours."""
+        for pattern, payload in self._rules:
+            match = pattern.match(topic)
+            if match:
+                device, key = match
+                if payload == "plain" and not pattern.has_key:
+                    device, key = _device_and_key(device, topic)
+                elif payload not in ("plain", "availability") and not device:
+                    device = topic
+                return payload, Origin(device, key)
+        return None
+
+    def decoder(self, payload: Payload) -> DecoderFunction | None:
+        """What reads a payload; None for availability."""
+        return None if payload == "availability" or payload == "ignore" else DECODERS[payload]
+
+    def slot(self, device: str, reading: Reading) -> Slot:
+        """A place for a value that wasn't heard before."""
+        label, facts = self._facts.find(reading.key, reading.label)
+        name = channel_name(device, reading.part, label)
+        settings = self.settings.settings_of(name)
+        shown = bool(name) and self._shown(facts, settings.show)
+        return Slot(name, settings, facts or _NOTHING, shown)
+
+    def _topic_rules(self) -> tuple[TopicRule, ...]:
+        given = tuple(TopicRule(topic) for topic in self.settings.topics)
+        online = tuple(TopicRule(topic, "availability") for topic in self.settings.availability)
+        return online + (given or self.profile.topics)
+
+    def _shown(self, facts: ValueFacts | None, show: bool | None) -> bool:
+        if show is not None:
+            return show
+        if facts is None:
+            kind = self.profile.unknown
+            return kind == "show" or (kind == "diagnostic" and self.settings.diagnostics)
+        if facts.ignore:
+            return False
+        return not facts.diagnostic or self.settings.diagnostics
+
+
+def _device_and_key(device: str, topic: str) -> tuple[str, str]:
+    """Device and key where a pattern names no key: the topic's last level is the key.
+
+    It isn't part of the device then. Without wildcards the levels before it are the device.
+    """
+    before, _, key = topic.rpartition("/")
+    if not device:
+        return before, key
+    captured, _, last = device.rpartition("/")
+    return (captured, key) if last == key else (device, key)

@@ -1,4 +1,4 @@
-"""What travels: sensor events, prompt requests and replies, and how each becomes bytes.
+"""What travels: prompt requests and replies, and how each becomes bytes.
 
 Knows no transport. Everything that arrives is untrusted: each field has a type and a limit,
 and what is wrong is said in one line that a person at the other end of a topic can act on.
@@ -32,7 +32,6 @@ from edgespike.messages.replies import (
     Timing,
     Usage,
     parse_reply,
-)
 )
 
 __all__ = [

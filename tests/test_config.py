@@ -319,7 +319,8 @@ def test_every_value_in_the_full_example_is_valid_when_uncommented(
     for name in ("ca.pem", "client.pem", "client.key"):
         (tmp_path / name).touch()
     (tmp_path / "profiles").mkdir()
-    (tmp_path / "mqtt_password").write_text("x")
+    for name in ("mqtt_password", "mqtt_key_password"):
+        (tmp_path / name).write_text("x")
     text = uncommented(full_example())
     text = re.sub(r"\n +changes_to: .*", "", text)  # a trigger has one condition
     assert "hysteresis: 0.5" in text

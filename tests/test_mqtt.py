@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import queue
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 from conftest import WAIT, Mosquitto, Peer
 
 from edgespike.agent import mqtt
 from edgespike.agent.events import Connected, ConnectionEvent, Incoming, Lost, Published
-from edgespike.config import Broker, Tls
-from edgespike.errors import ConfigError
+from edgespike.config import Broker
 
 LINK = mqtt.Link(
     name="tested",
@@ -62,8 +58,16 @@ def recorder(broker: Mosquitto) -> Iterator[Recorder]:
     made = Recorder(Broker(host="127.0.0.1", port=broker.port, reconnect_max_s=1))
     made.connection.start()
     made.connected()
+    subscribed(made.connection)
+    assert made.message().topic == "in/ready"
+    made.until(lambda e: isinstance(e, Published))
     yield made
     made.connection.stop()
+
+
+def subscribed(connection: mqtt.Connection) -> None:
+    """Send ourselves a message, which comes once the broker has handled our subscription."""
+    connection.publish("in/ready", b"")
 
 
 def cut(recorder: Recorder) -> None:
@@ -133,6 +137,8 @@ def test_an_exception_in_a_callback_does_not_end_the_thread(broker: Mosquitto, p
     connection = mqtt.Connection(LINK, settings, fail, events.put)
     connection.start()
     assert isinstance(events.get(timeout=WAIT), Connected)
+    subscribed(connection)
+    assert heard.get(timeout=WAIT) == b""
     for payload in (b"1", b"2"):
         peer.publish("in/a", payload)
         assert heard.get(timeout=WAIT) == payload
@@ -263,46 +269,3 @@ def test_qos_0_messages_that_nobody_takes_are_dropped_at_a_bound() -> None:
         assert sent < 10_000
     server.close()
     recorder.connection.stop()
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """A directory with ca.pem, server.pem and server.key for 127.0.0.1."""
-    binary = shutil.which("openssl")
-    if binary is None:
-        pytest.fail("openssl, which makes the certificates, is not installed")
-    command = [binary, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += ["-keyout", str(tmp_path / "server.key"), "-out", str(tmp_path / "server.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    (tmp_path / "server.key").chmod(0o644)
-    return tmp_path
-
-
-def test_tls_needs_a_certificate_that_we_trust(certificates: Path) -> None:
-    home = certificates / "mosquitto"
-    home.mkdir()
-    broker = Mosquitto(home)
-    text = broker._configuration.read_text()
-    pair = f"certfile {certificates}/server.pem\nkeyfile {certificates}/server.key\n"
-    broker._configuration.write_text(text + pair)
-    broker.start()
-    trusted = Recorder(
-        Broker(host="127.0.0.1", port=broker.port, tls=Tls(ca_file=certificates / "server.pem"))
-    )
-    trusted.connection.start()
-    trusted.connected()
-    trusted.connection.stop()
-    wary = Recorder(Broker(host="127.0.0.1", port=broker.port, tls=Tls()))
-    wary.connection.start()
-    lost = wary.until(lambda e: isinstance(e, Lost))
-    assert isinstance(lost, Lost)
-    assert "self-signed certificate" in lost.reason
-    wary.connection.stop()
-    broker.stop()
-
-
-def test_tls_files_that_are_no_certificates_are_a_configuration_error(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("not a certificate")
-    with pytest.raises(ConfigError, match=r"broker\.tls"):
-        Recorder(Broker(tls=Tls(ca_file=tmp_path / "ca.pem")))

@@ -15,7 +15,6 @@ from edgespike.agent.events import ConnectionEvent, Incoming, Lost
 from edgespike.config import Broker, Tls
 from edgespike.errors import DataError, EdgespikeError, InternalError, UnavailableError, UsageError
 from edgespike.messages import Answer, ErrorReply, Reply, new_id, parse_reply
-from edgespike.settings.declared import Secret
 
 _ERRORS: dict[str, type[EdgespikeError]] = {
     "bad_request": DataError,
@@ -38,19 +37,23 @@ class Question:
 
 
 def broker_from_url(url: str) -> Broker:
-    """`mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS. Raises UsageError."""
+    """`mqtt://[user@]host[:port]`, or `mqtts://` for TLS. Raises UsageError (no password here)."""
     try:
         parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"--broker {url!r}: {error}") from error
+        raise UsageError(f"--broker: {error}") from None
+    if parts.password is not None:
+        raise UsageError(
+            "--broker: a password in the command can be read by every user of this machine: "
+            "use EDGESPIKE_MQTT_PASSWORD or --password-file"
+        )
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
         raise UsageError("--broker must look like mqtt://host:1883 or mqtts://user@host:8883")
     return Broker(
         host=parts.hostname,
         port=port,
         username=None if parts.username is None else unquote(parts.username),
-        password=None if parts.password is None else Secret(unquote(parts.password)),
         tls=Tls() if parts.scheme == "mqtts" else None,
     )
 
@@ -64,7 +67,7 @@ class Client:
     """A connection to a broker, for asking nodes. Use as a context manager."""
 
     def __init__(self, broker: Broker, node: str) -> None:
-        self._where = f"{broker.host}:{broker.resolved_port}"
+        self._broker = broker
         self._node = node
         self._base = f"edgespike/{node}"
         name = f"ask-{uuid.uuid4().hex[:12]}"
@@ -94,9 +97,9 @@ class Client:
         while not self._connection.connected:
             event = self._next(end)
             if isinstance(event, Lost):
-                self._unreachable(event.reason)
+                raise mqtt.unreachable(self._broker, event.reason)
             if event is None:
-                self._unreachable(f"no answer within {timeout_s:g} s")
+                raise mqtt.unreachable(self._broker, f"no answer within {timeout_s:g} s")
 
     def wait_for(self, status: str, timeout_s: float, alive: Callable[[], bool]) -> bool:
         """Wait until the node has that status; False after `timeout_s`, or when not `alive()`."""
@@ -147,7 +150,7 @@ class Client:
                     case None:
                         raise UnavailableError(self._silence(question.timeout_s))
                     case Lost():
-                        self._unreachable(event.reason)
+                        raise mqtt.unreachable(self._broker, event.reason)
                     case Incoming(topic=self._responses):
                         reply = parse_reply(event.payload)
                         if reply.id != id:
@@ -170,12 +173,6 @@ class Client:
         if isinstance(event, Incoming) and event.topic == f"{self._base}/status":
             self.status = event.payload[:16].decode(errors="replace")
         return event
-
-    def _unreachable(self, reason: str) -> None:
-        raise UnavailableError(
-            f"no connection to the broker at {self._where} ({reason}): "
-            "is it running, and is --broker right?"
-        )
 
     def _silence(self, timeout_s: float) -> str:
         said = f"its status is {self.status!r}" if self.status else "no such node has been there"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import random
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edgespike.agent import tls
 from edgespike.agent.events import (
     Connected,
     ConnectionEvent,
@@ -38,9 +38,10 @@ from edgespike.agent.events import (
     SubscriptionRefused,
 )
 from edgespike.config import Broker
-from edgespike.errors import ConfigError
+from edgespike.errors import UnavailableError
 
 _SESSION_TAKEN_OVER = 0x8E
+_UNSPECIFIED = 0x80
 _PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beside topic, payload and correlation data, generously."""
 
@@ -144,6 +145,7 @@ class Connection:
         self._topics: dict[int, tuple[str, ...]] = {}
         self._unconfirmed = _Outstanding()
         self._unwritten = _Outstanding()
+        self._tls: tls.Context | None = None
         self._client = self._make_client()
 
     @property
@@ -249,7 +251,11 @@ class Connection:
             password = self._broker.password
             client.username_pw_set(self._broker.username, password.reveal() if password else None)
         if self._broker.tls is not None:
-            client.tls_set_context(_tls_context(self._broker))
+            self._tls = tls.context(self._broker.tls)
+            client.tls_set_context(self._tls)
+            # Else paho looks at the name itself, against our will and, from Python 3.12 on, with a
+            # function that is no more.
+            client.tls_insecure_set(not self._broker.tls.verify_hostname)
         if self.link.will is not None:
             client.will_set(self.link.will.topic, self.link.will.payload, qos=1, retain=True)
         client.on_pre_connect = self._pre_connect
@@ -307,7 +313,10 @@ class Connection:
 
     def _connect_failed(self, _client: paho.Client, _userdata: Any) -> None:
         # paho calls this while it handles the exception and doesn't pass it on.
-        self._on_event(Lost(self.link.name, str(sys.exc_info()[1] or "can't connect")))
+        error = sys.exc_info()[1]
+        tried = self._tls is not None
+        why = "can't connect" if error is None else tls.reason(error, handshake=tried)
+        self._on_event(Lost(self.link.name, why))
 
     def _disconnected(
         self,
@@ -317,12 +326,21 @@ class Connection:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        said = str(reason) if reason.value != _UNSPECIFIED else self._silence()
         short = self._connected and time.monotonic() - self._since < _SHORT_S
         self._short_lived = self._short_lived + 1 if short else 0
         self._drop()
         taken_over = reason.value == _SESSION_TAKEN_OVER
-        why, self._refused = self._refused or str(reason), None
+        unread = self._tls.take_failure() if self._tls is not None else None
+        why, self._refused = self._refused or unread or said, None
         self._on_event(Lost(self.link.name, why, taken_over, self._short_lived))
+
+    def _silence(self) -> str:
+        """Why a connection may have ended without a word from the broker."""
+        if self._connected or self._stopping.is_set():
+            return "the connection broke"
+        wanted = "speak MQTT" if self._broker.tls else "want TLS"
+        return f"the broker closed the connection without a word: does this port {wanted}?"
 
     def _suback(
         self,
@@ -370,6 +388,14 @@ class Connection:
         )
 
 
+def unreachable(broker: Broker, reason: str) -> UnavailableError:
+    """What a client says that has no connection, for the `reason` of a `Lost`."""
+    # A reason with a colon says what to do.
+    advice = "" if ": " in reason else ": is it running, and is --broker right?"
+    where = f"{broker.host}:{broker.resolved_port}"
+    return UnavailableError(f"no connection to the broker at {where} ({reason}){advice}")
+
+
 def _logger() -> logging.Logger:
     """Where paho reports exceptions of callbacks; what else it says, our events say better."""
     logger = logging.getLogger("edgespike.paho")
@@ -384,16 +410,3 @@ def _properties(packet_type: int) -> Properties:
 
 def _no_delay(_client: paho.Client, _userdata: Any, sock: Any) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _tls_context(broker: Broker) -> ssl.SSLContext:
-    tls = broker.tls
-    assert tls is not None
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file and str(tls.ca_file))
-        context.check_hostname = tls.verify_hostname
-        if tls.cert_file is not None:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"broker.tls: the certificate files can't be used: {error}") from error
-    return context

@@ -51,6 +51,7 @@ class Watcher:
 
     def __init__(self, broker: Broker, node: str) -> None:
         self.view = View(node)
+        self._broker = broker
         self._where = f"{broker.host}:{broker.resolved_port}"
         self._base = f"edgespike/{node}/"
         self._events: queue.SimpleQueue[ConnectionEvent | Incoming] = queue.SimpleQueue()
@@ -100,10 +101,7 @@ class Watcher:
         while time.monotonic() < end:
             self.update(end - time.monotonic())
             if self.view.lost is not None:
-                raise UnavailableError(
-                    f"no connection to the broker at {self._where} ({self.view.lost}): "
-                    "is it running, and is --broker right?"
-                )
+                raise mqtt.unreachable(self._broker, self.view.lost)
             if self.view.status is not None:
                 end = min(end, time.monotonic() + _LAST_ANSWER_S)
             if self.view.status is not None and self.view.metrics is not None:

@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from edgespike.cli.connection import add_options, address
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands of this module."""
@@ -33,14 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=formatter,
     )
     ask.add_argument("text", metavar="TEXT", help="the question; - reads standard input")
-    ask.add_argument(
-        "--broker",
-        metavar="URL",
-        default="mqtt://localhost",
-        help="mqtt://[user@]host[:port], or mqtts:// for TLS (default mqtt://localhost);"
-        " the password comes from EDGESPIKE_MQTT_PASSWORD",
-    )
-    ask.add_argument("--node", help="which node (default: this host's name)")
+    add_options(ask)
     ask.add_argument(
         "--timeout", type=float, default=180.0, metavar="S", help="seconds to wait (default 180)"
     )
@@ -85,27 +80,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from edgespike.agent.client import Client, Question, broker_from_url, displayed
-    from edgespike.config import default_node
+    from edgespike.agent.client import Client, Question, displayed
     from edgespike.errors import UsageError
     from edgespike.messages import Answer, Chunk, Reply
-    from edgespike.profiles import name_problem
-    from edgespike.settings.declared import Secret
 
     if not 0 < arguments.timeout <= 3600:
         raise UsageError("--timeout must be from 0 to 3600 seconds")
     text = sys.stdin.read() if arguments.text == "-" else arguments.text
     if not text.strip():
         raise UsageError("the question is empty")
-    broker = broker_from_url(arguments.broker)
-    password = os.environ.get("EDGESPIKE_MQTT_PASSWORD")
-    if password is not None and broker.password is None:
-        broker = replace(broker, password=Secret(password))
-    node = arguments.node or default_node()
-    if problem := name_problem(node):
-        raise UsageError(f"--node: {node!a} is no name of a node, which {problem}")
+    where = address(arguments)
+    node = where.node
     question = Question(
         text,
         node,
@@ -124,7 +109,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         if status != "online":
             print(f"edgespike: node {node!r} is {status!a}; waiting", file=sys.stderr)
 
-    with Client(broker, node) as client:
+    with Client(where.broker, node) as client:
         answer: Answer = client.ask(question, show, tell)
     if arguments.json:
         print(answer.to_bytes().decode())

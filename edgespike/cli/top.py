@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from edgespike.cli.connection import add_options, address
+
 if TYPE_CHECKING:
     from edgespike.agent.watch import Watcher
 
@@ -29,14 +31,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "  edgespike top --once --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument(
-        "--broker",
-        metavar="URL",
-        default="mqtt://localhost",
-        help="mqtt://[user@]host[:port], or mqtts:// for TLS (default mqtt://localhost);"
-        " the password comes from EDGESPIKE_MQTT_PASSWORD",
-    )
-    top.add_argument("--node", help="which node (default: this host's name)")
+    add_options(top)
     top.add_argument("--once", action="store_true", help="print one view and exit")
     top.add_argument("--json", action="store_true", help="one JSON object a view")
     top.add_argument(
@@ -46,21 +41,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _top(arguments: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from edgespike.agent.client import broker_from_url
     from edgespike.agent.watch import Watcher
-    from edgespike.config import default_node
     from edgespike.errors import UsageError
-    from edgespike.settings.declared import Secret
 
     if not 0 < arguments.timeout <= 3600:
         raise UsageError("--timeout must be from 0 to 3600 seconds")
-    broker = broker_from_url(arguments.broker)
-    password = os.environ.get("EDGESPIKE_MQTT_PASSWORD")
-    if password is not None and broker.password is None:
-        broker = replace(broker, password=Secret(password))
-    with Watcher(broker, arguments.node or default_node()) as watcher:
+    where = address(arguments)
+    with Watcher(where.broker, where.node) as watcher:
         watcher.first(arguments.timeout)
         if arguments.once:
             _print(watcher, arguments.json)

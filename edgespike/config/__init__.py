@@ -7,11 +7,13 @@ from edgespike.config.channels import ChannelSettings, SensorSource, channel_mat
 from edgespike.config.daemon import (
     DEFAULT_BOARD,
     DEFAULT_SENSORS,
+    Address,
     Config,
     LoggingSettings,
     ModelSettings,
     default_node,
     default_state_dir,
+    load_address,
     load_config,
 )
 from edgespike.config.prompts import ContextSettings, PromptSettings
@@ -20,6 +22,7 @@ from edgespike.config.triggers import Trigger
 __all__ = [
     "DEFAULT_BOARD",
     "DEFAULT_SENSORS",
+    "Address",
     "Broker",
     "ChannelSettings",
     "Config",
@@ -33,5 +36,6 @@ __all__ = [
     "channel_matches",
     "default_node",
     "default_state_dir",
+    "load_address",
     "load_config",
 ]

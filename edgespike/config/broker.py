@@ -16,6 +16,11 @@ def _host_problem(host: str) -> str | None:
     return None if fine else "must be a host name or an address, without a scheme or a port"
 
 
+def _alpn_problem(name: str) -> str | None:
+    fine = name.isascii() and name.isprintable() and 0 < len(name) <= 255
+    return None if fine else "has 1 to 255 printable ASCII characters"
+
+
 def _client_id_problem(text: str) -> str | None:
     fine = re.fullmatch(r"[\w.:-]{1,40}", text, re.ASCII)
     return None if fine else "has 1 to 40 letters, digits, and . : _ -"
@@ -23,7 +28,7 @@ def _client_id_problem(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Encryption to the broker. `tls: {}` uses the system's certificates."""
+    """Encryption to the broker, TLS 1.2 or later. `tls: {}` uses the system's certificates."""
 
     ca_file: Annotated[
         Path | None,
@@ -33,12 +38,32 @@ class Tls:
         Path | None, Setting("Client certificate (PEM).", example="client.pem")
     ] = None
     key_file: Annotated[Path | None, Setting("Client key (PEM).", example="client.key")] = None
-    verify_hostname: Annotated[bool, Setting("Check that the certificate is the host's.")] = True
+    key_password: Annotated[
+        Secret | None,
+        Setting("Password of the client key.", example="{credential: mqtt_key_password}"),
+    ] = None
+    server_name: Annotated[
+        str | None,
+        Setting(
+            "Name to ask for and to find in the certificate; the host when not given.",
+            check=_host_problem,
+            example="broker.example",
+        ),
+    ] = None
+    alpn: Annotated[
+        tuple[str, ...],
+        Setting("Protocol names to offer (ALPN).", check=_alpn_problem, example="[mqtt]"),
+    ] = ()
+    verify_hostname: Annotated[
+        bool, Setting("Check that the certificate is for that name; off, any of the CA's will do.")
+    ] = True
 
     def check(self) -> Iterator[tuple[str, str]]:
         """What the fields say about each other, and the files about them."""
         if self.key_file and not self.cert_file:
             yield "key_file", "needs cert_file"
+        if self.key_password and not self.cert_file:
+            yield "key_password", "needs cert_file"
         for name in ("ca_file", "cert_file", "key_file"):
             path = getattr(self, name)
             if path and not path.is_file():

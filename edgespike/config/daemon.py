@@ -192,6 +192,32 @@ def load_config(path: Path | str, environ: Mapping[str, str] | None = None) -> C
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a node is to be found: what its clients need of its configuration."""
+
+    node: Annotated[str, Setting("", check=name_problem)] = field(default_factory=default_node)
+    broker: Annotated[Broker, Setting("")] = field(default_factory=Broker)
+
+
+def load_address(path: Path, environ: Mapping[str, str], *, password: bool = True) -> Address:
+    """Node and broker of a configuration file, whatever else is in it; without `password` that
+    isn't looked for, wherever it is to come from.
+
+    Raises MissingInputError when the file can't be read, and ConfigError.
+    """
+    tree = yamltree.parse_file(path)
+    if not password and isinstance(tree, yamltree.Mapping):
+        broker = tree.entries.get("broker")
+        if isinstance(broker, yamltree.Mapping):
+            broker.entries.pop("password", None)
+    reader = Reader(str(path), path.parent, environ)
+    address = reader.read(Address, _only(tree, "node", "broker"))
+    if address is None:
+        raise FileProblems(reader.problems)
+    return address
+
+
+@dataclass(frozen=True, slots=True)
 class _ProfileDirs:
     profile_dirs: Annotated[tuple[Path, ...], Setting("")] = ()
 
@@ -199,8 +225,14 @@ class _ProfileDirs:
 def _profile_dirs(tree: yamltree.Node, path: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """The profile directories, read first: the rest may name profiles in them. Problems with them
     are reported when the whole is read."""
-    if not isinstance(tree, yamltree.Mapping) or "profile_dirs" not in tree.entries:
-        return ()
-    alone = yamltree.Mapping({"profile_dirs": tree.entries["profile_dirs"]}, tree.key_lines, 1)
+    alone = _only(tree, "profile_dirs")
     read = Reader(str(path), path.parent, environ).read(_ProfileDirs, alone)
     return read.profile_dirs if read else ()
+
+
+def _only(tree: yamltree.Node, *names: str) -> yamltree.Node:
+    """A mapping without its other entries."""
+    if not isinstance(tree, yamltree.Mapping):
+        return tree
+    chosen = {name: tree.entries[name] for name in names if name in tree.entries}
+    return yamltree.Mapping(chosen, tree.key_lines, tree.line)

@@ -128,14 +128,17 @@ def broker(settings: Config) -> Iterator[Finding]:
             "is it running (systemctl status mosquitto), and are broker.host and .port right?",
         )
     elif found.refused is not None:
+        tls = found.refused.startswith("TLS:")
         user = any(part in found.refused.lower() for part in _REFUSED_USER)
         yield fail(
             "broker",
             f"{where} is there, but: {found.refused}",
-            "correct broker.username and broker.password"
+            "correct broker.tls"
+            if tls
+            else "correct broker.username and broker.password"
             if user
             else "it must speak MQTT 5 (Mosquitto 1.6 or later), and TLS just if broker.tls is set",
-            ConfigError.exit_code if user else UnavailableError.exit_code,
+            ConfigError.exit_code if user or tls else UnavailableError.exit_code,
         )
     else:
         yield ok("broker", f"{where} speaks MQTT 5 and takes us")

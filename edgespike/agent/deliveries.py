@@ -8,6 +8,7 @@ same packet identifier and DUP set (4.4): such a delivery is the old one, not a 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -15,12 +16,19 @@ from dataclasses import dataclass
 class Delivery:
     """One prompt message as the broker handed it over; `packet` is 0 for QoS 0.
 
-    `settled` once nothing more has to happen before it is acknowledged.
+    `settled` once nothing more has to happen before it is acknowledged; `on_settled` is called then
+    for a message that is kept by other means than this session.
     """
 
     packet: int
     fingerprint: bytes
     settled: bool = False
+    on_settled: Callable[[], None] | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the message comes again if it isn't settled."""
+        return self.packet > 0 or self.on_settled is not None
 
 
 class Deliveries:
@@ -53,6 +61,8 @@ class Deliveries:
     def settle(self, *settled: Delivery) -> list[int]:
         """Mark as settled; returns the packet identifiers to acknowledge now, in order."""
         for delivery in settled:
+            if delivery.on_settled is not None and not delivery.settled:
+                delivery.on_settled()
             delivery.settled = True
         ready = []
         while self._open and self._open[0].settled:

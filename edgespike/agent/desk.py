@@ -99,6 +99,16 @@ class Desk:
             self._counters.add("prompts")
             self._read(message, fingerprint, delivery)
 
+    def shared(self, message: Incoming, id: str, on_settled: Callable[[], None]) -> None:
+        """A prompt came that any daemon of a group could have got. `id` is its id unless it brings
+        one; `on_settled` is called when nothing more has to happen.
+        """
+        if self.stopping:
+            return
+        fingerprint = _fingerprint(message)
+        self._counters.add("prompts")
+        self._read(message, fingerprint, Delivery(0, fingerprint, on_settled=on_settled), id)
+
     def ask(self, job: Job, otherwise: bytes, *, now: bool) -> None:
         """Take a prompt of this node's own. `otherwise` goes out at the next start if this process
         dies first; without `now` the prompt isn't asked but fails as busy.
@@ -149,7 +159,7 @@ class Desk:
         """Take no more prompts. Those that wait stay with the broker; at QoS 0 they are refused."""
         self.stopping = True
         for job in self._inbox.clear():
-            if not any(delivery.packet for delivery in job.deliveries):
+            if not any(delivery.kept for delivery in job.deliveries):
                 self._fail(job, "busy", "this node is stopping; ask again later")
 
     def prune(self) -> None:
@@ -181,7 +191,9 @@ class Desk:
 
     # Parts of the above
 
-    def _read(self, message: Incoming, fingerprint: bytes, delivery: Delivery) -> None:
+    def _read(
+        self, message: Incoming, fingerprint: bytes, delivery: Delivery, id: str | None = None
+    ) -> None:
         limits = self._settings().prompts
         try:
             request = parse_prompt(
@@ -190,7 +202,7 @@ class Desk:
                 max_bytes=limits.max_prompt_bytes,
                 max_tokens=limits.max_tokens,
                 max_deadline_ms=limits.max_deadline_ms,
-                make_id=lambda: self._known_id(message, fingerprint) or new_id(),
+                make_id=lambda: id or self._known_id(message, fingerprint) or new_id(),
             )
         except BadPrompt as bad:
             self._refuse(message, delivery, bad.id, bad.code, str(bad))
@@ -317,7 +329,7 @@ class Desk:
         """
         reply = ErrorReply(id, 0, code, problem)
         self._report(reply)
-        if delivery.packet == 0 and self.unconfirmed >= MAX_UNCONFIRMED:
+        if not delivery.kept and self.unconfirmed >= MAX_UNCONFIRMED:
             return  # QoS 0 promises nothing, and a flood of it must not fill the memory
         self._outbox.send(
             Final(
@@ -366,7 +378,7 @@ class Desk:
             if allowed_response_topic(wanted, settings.prompts.response_prefixes):
                 return wanted
             self._log.warning("response_topic_refused", topic=wanted)
-        return settings.topic(f"response/{id}")
+        return f"{message.topic.rpartition('/')[0]}/response/{id}"
 
     def _journalled(self, act: Callable[[], T]) -> T | None:
         """Do something with the journal. Without it answers still go out, at least once each: a

@@ -21,6 +21,7 @@ from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Bounds, Journal
 from edgespike.agent.notify import Notifier
 from edgespike.agent.service import Events, Reload, Service, Stop
+from edgespike.agent.sharing import Group
 from edgespike.agent.triggers import Alerts
 from edgespike.agent.vitals import averages, memory_mb, temperature_c
 from edgespike.agent.worker import Worker
@@ -80,6 +81,13 @@ class Daemon:
         self._service = Service(
             settings, self._prompts, self._inbox, self._journal, self._counters, reload
         )
+        self._connections = [self._prompts, self._sensors]
+        if settings.group is not None:
+            group = Group(
+                settings, settings.group, self._service.desk, self._events.post, self._counters
+            )
+            self._service.group = group
+            self._connections.append(group.connection)
         self._alerts = Alerts(
             settings, self._sensing, self._inbox, self._service.desk, self._counters
         )
@@ -110,8 +118,8 @@ class Daemon:
         service = self._service
         try:
             self._notifier.status("loading the model")
-            self._prompts.start()
-            self._sensors.start()
+            for connection in self._connections:
+                connection.start()
             self._worker.start()
             while not service.stopping and service.failure is None:
                 self._step()
@@ -147,7 +155,7 @@ class Daemon:
 
     def _look_after(self, now: float) -> None:
         """Bring back a connection whose thread died; tell systemd if everything moves."""
-        for connection in (self._prompts, self._sensors):
+        for connection in self._connections:
             if not connection.alive:
                 self._log.error("network_thread_died", connection=connection.link.name)
                 self._counters.add("network_thread_deaths")
@@ -164,7 +172,7 @@ class Daemon:
         if stuck and not self._stuck:
             self._log.error("inference_stuck", seconds=self._watchdog_s)
         self._stuck = stuck
-        if not stuck and self._prompts.alive and self._sensors.alive:
+        if not stuck and all(connection.alive for connection in self._connections):
             self._notifier.alive()
 
     def _describe(self) -> str:
@@ -184,9 +192,11 @@ class Daemon:
             self._service.handle(self._events.next(0.05))
         self._drain(end, lambda: self._service.desk.unconfirmed == 0)
         self._service.set_status(b"offline" if self._service.failure else b"stopped")
-        self._drain(end, lambda: self._service.status_confirmed)
-        self._prompts.stop()
-        self._sensors.stop()
+        if self._service.group is not None:
+            self._service.group.leave()
+        self._drain(end, lambda: self._service.all_confirmed)
+        for connection in self._connections:
+            connection.stop()
         self._log.info("stopped")
 
     @property
@@ -228,6 +238,7 @@ class Daemon:
             "rss_mb": memory_mb(),
             "counters": self._counters.snapshot(),
             "sensors": dict(self._sensing.counts()),
+            "group": self._service.group.facts() if self._service.group else None,
         }
         topic = self._service.settings.topic("metrics")
         # At QoS 1, so that a connection that has silently stopped working is found out.

@@ -24,6 +24,7 @@ from edgespike.agent.events import (
 )
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Journal
+from edgespike.agent.sharing import Group, Heard
 from edgespike.config import Config
 from edgespike.errors import EdgespikeError, UnavailableError
 from edgespike.messages import BadPrompt, parse_cancel
@@ -49,7 +50,7 @@ class Reload:
     """The configuration is to be read again."""
 
 
-Event = ConnectionEvent | Incoming | worker.Event | Stop | Reload
+Event = ConnectionEvent | Incoming | Heard | worker.Event | Stop | Reload
 
 
 class Events:
@@ -63,7 +64,8 @@ class Events:
 
     def post(self, event: Event) -> None:
         """Add an event."""
-        promised = not isinstance(event, Incoming) or event.packet > 0
+        message = event.message if isinstance(event, Heard) else event
+        promised = not isinstance(message, Incoming) or message.packet > 0
         if promised or self._queue.qsize() < MAX_EVENTS:
             self._queue.put(event)
         else:
@@ -95,6 +97,7 @@ class Service:
         self.ready = False
         self.stopping = False
         self.failure: EdgespikeError | None = None
+        self.group: Group | None = None
         self.desk = Desk(lambda: self.settings, inbox, journal, connection, counters)
         self._connection = connection
         self._inbox = inbox
@@ -109,9 +112,9 @@ class Service:
         }
 
     @property
-    def status_confirmed(self) -> bool:
-        """Whether the broker has the status as it is now."""
-        return self._status_message is None
+    def all_confirmed(self) -> bool:
+        """Whether the broker has the status as it is now, and what the group must know."""
+        return self._status_message is None and (self.group is None or self.group.confirmed)
 
     def handle(self, event: Event | None) -> None:
         """Handle an event, and what time has brought."""
@@ -122,6 +125,8 @@ class Service:
                 handler = self._commands.get(event.topic)
                 if handler is not None:
                     handler(event)
+            case Heard():
+                self._heard(event.message)
             case Connected():
                 self._connected(event)
             case Lost():
@@ -150,6 +155,8 @@ class Service:
                 self.stopping = True
             case Reload():
                 self._reread()
+        if self.group is not None:
+            self.group.step()
         self.desk.expire()
 
     def set_status(self, status: bytes) -> None:
@@ -164,6 +171,8 @@ class Service:
         if event.connection == self._connection.link.name:
             self.set_status(self.status)
             self.desk.connected(event.session_present)
+        elif self.group is not None and event.connection == self.group.name:
+            self.group.connected(event)
 
     def _lost(self, event: Lost) -> None:
         self._log.warning("disconnected", connection=event.connection, reason=event.reason)
@@ -180,11 +189,20 @@ class Service:
             )
 
     def _published(self, event: Published) -> None:
+        if self.group is not None and event.connection == self.group.name:
+            self.group.published(event)
         if event.connection != self._connection.link.name:
             return
         if event.message == self._status_message:
             self._status_message = None
         self.desk.confirmed(event.message, event.refused)
+
+    def _heard(self, message: Incoming) -> None:
+        """A message for the group: a cancel is for all members."""
+        if message.topic.endswith("/cancel"):
+            self._cancel(message)
+        elif self.group is not None:
+            self.group.heard(message)
 
     def _cancel(self, message: Incoming) -> None:
         try:

@@ -84,6 +84,14 @@ class Config:
             example="kitchen",
         ),
     ] = field(default_factory=default_node)
+    group: Annotated[
+        str | None,
+        Setting(
+            "Group of daemons that share the prompts sent to edgespike/<group>/prompt.",
+            check=name_problem,
+            example="pool",
+        ),
+    ] = None
     broker: Annotated[Broker, Setting("The MQTT 5 broker.")] = field(default_factory=Broker)
     model: Annotated[ModelSettings, Setting("Which model answers, and how it runs.")] = field(
         default_factory=ModelSettings
@@ -135,6 +143,8 @@ class Config:
         for path in self.profile_dirs:
             if not path.is_dir():
                 yield "profile_dirs", f"no such directory: {path}"
+        if self.group == self.node:
+            yield "group", "must not be the node's own name"
         names = [trigger.name for trigger in self.triggers]
         if twice := next((name for name in names if names.count(name) > 1), None):
             yield "triggers", f"{twice!a} is there twice"

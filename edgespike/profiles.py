@@ -174,6 +174,9 @@ class BoardProfile:
     description: Annotated[str, Setting("Which device this is, for people.")] = ""
     cores: Annotated[int, Setting("Cores that the daemon may use.", low=1, high=256)] = 1
     threads: Annotated[int, Setting("Inference threads.", low=1, high=256)] = 1
+    parallel: Annotated[
+        int, Setting("Prompts answered at a time, in one step.", low=1, high=16)
+    ] = 2
     pin: Annotated[
         tuple[int, ...],
         Setting("CPU numbers to pin inference to; empty: the system decides.", low=0, high=4095),

@@ -138,13 +138,21 @@ class Peer:
         )
 
     def publish(
-        self, topic: str, payload: str | bytes, qos: int = 1, retain: bool = False, **fields: Any
+        self,
+        topic: str,
+        payload: str | bytes,
+        qos: int = 1,
+        retain: bool = False,
+        wait: bool = True,
+        **fields: Any,
     ) -> None:
         """Publish and wait until the broker has it; `fields` are MQTT 5 properties."""
         properties = Properties(PacketTypes.PUBLISH)
         for name, value in fields.items():
             setattr(properties, name, value)
-        self._client.publish(topic, payload, qos, retain, properties).wait_for_publish(WAIT)
+        sent = self._client.publish(topic, payload, qos, retain, properties)
+        if wait:
+            sent.wait_for_publish(WAIT)
 
     def prompt(self, payload: Any, **fields: Any) -> None:
         """Send a prompt to the node: text, bytes, or an object that becomes JSON."""
@@ -318,10 +326,12 @@ def daemon(tmp_path: Path, broker: Mosquitto, chatter: Path) -> Iterator[DaemonP
     yield from _daemon(tmp_path, broker, chatter)
 
 
-def _daemon(directory: Path, broker: Mosquitto, model: Path) -> Iterator[DaemonProcess]:
+def _daemon(
+    directory: Path, broker: Mosquitto, model: Path, **overrides: Any
+) -> Iterator[DaemonProcess]:
     home = directory / "daemon"
     home.mkdir()
-    process = DaemonProcess(home, broker.port, model)
+    process = DaemonProcess(home, broker.port, model, **overrides)
     yield process
     if process.process is not None and process.process.poll() is None:
         process.kill()
@@ -353,8 +363,9 @@ def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitt
 def shared_daemon(
     tmp_path_factory: pytest.TempPathFactory, shared_broker: Mosquitto, chatter: Path
 ) -> Iterator[DaemonProcess]:
-    """A daemon that all tests share which leave it running."""
-    for process in _daemon(tmp_path_factory.mktemp("shared"), shared_broker, chatter):
+    """A daemon that all tests share which leave it running. It answers one prompt at a time."""
+    directory, serial = tmp_path_factory.mktemp("shared"), {"parallel": 1}
+    for process in _daemon(directory, shared_broker, chatter, prompts=serial):
         process.start()
         client = Peer(shared_broker.port, f"edgespike/{NODE}/status")
         client.status("online")

@@ -155,7 +155,7 @@ def test_more_prompts_than_the_inbox_holds_are_told_busy(
     daemon: DaemonProcess, peer: Peer, broker: Mosquitto, chatter: object
 ) -> None:
     settings = json.loads(daemon.settings.read_text())
-    settings["prompts"]["inbox"] = 2
+    settings["prompts"] |= {"inbox": 2, "parallel": 1}
     daemon.settings.write_text(json.dumps(settings))
     daemon.start()
     peer.status("online")

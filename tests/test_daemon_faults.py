@@ -149,20 +149,23 @@ def test_a_duplicate_of_a_running_prompt_gets_the_one_answer(
 
 
 def test_sigterm_ends_the_answer_with_what_it_has_and_leaves_the_rest_to_the_broker(
-    online: DaemonProcess, peer: Peer
+    daemon: DaemonProcess, broker: Mosquitto, chatter: Path, peer: Peer
 ) -> None:
+    daemon.configure(broker.port, chatter, prompts={"parallel": 1})
+    daemon.start()
+    peer.status("online")
     peer.prompt({**LONG, "id": "t1"})
     peer.until(chunk("t1"))
     peer.prompt({"prompt": "hello", "id": "t2", "max_tokens": 2, "stream": True})
     peer.until(lambda m: m.topic.endswith("/t2"))
-    online.signal(signal.SIGTERM)
+    daemon.signal(signal.SIGTERM)
     body = peer.final().body
     assert (body["id"], body["finish_reason"]) == ("t1", "cancelled")
     assert body["usage"]["completion_tokens"] > 0
     peer.status("stopped")
-    assert online.wait() == 0
+    assert daemon.wait() == 0
     assert not peer.finals("t2")
-    online.start()
+    daemon.start()
     assert peer.final("t2").body["type"] == "answer"
     assert len(peer.finals("t1")) == 1
 
@@ -389,7 +392,8 @@ def test_a_reply_that_the_broker_refuses_does_not_block_the_next(
     peer.prompt({"prompt": "hello", "id": "a1"}, ResponseTopic="edgespike/replies/secret")
     peer.prompt({"prompt": "hello", "id": "a2", "max_tokens": 2})
     assert peer.final("a2").body["type"] == "answer"
-    refused = daemon.events("reply_refused")
+    while not (refused := daemon.events("reply_refused")):
+        time.sleep(0.02)
     assert json.dumps(refused).count("Not authorized") == 1
     peer.close()
     daemon.kill()

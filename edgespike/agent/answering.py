@@ -1,15 +1,21 @@
-"""One prompt from request to answer: picture, prompt text, generation. Knows no transport."""
+"""Prompts from request to answer: context, prompt text, generation. Knows no transport."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+import structlog
+
+from edgespike.agent.contexts import Contexts, Prepared
 from edgespike.agent.grounding import ungrounded
 from edgespike.agent.inbox import Job
 from edgespike.config import Config
+from edgespike.engine.generate import Generation, Request
+from edgespike.engine.sample import Sampling
+from edgespike.engine.together import step
 from edgespike.errors import DataError
 from edgespike.messages import (
     Answer,
@@ -22,154 +28,170 @@ from edgespike.messages import (
     Timing,
     Usage,
 )
-from edgespike.prompting import PromptTemplate, render
-from edgespike.sensing.picture import Picture
-from edgespike.tokenizer import Tokenizer
+from edgespike.prompting import PromptTemplate
+
+if TYPE_CHECKING:
+    from edgespike.engine.generate import Piece
+    from edgespike.engine.model import Model
 
 PROGRESS_EVERY_S = 0.25
 """Least time between two `progress` replies."""
 
-
-class Piece(Protocol):
-    """What generation yields; see `edgespike.engine.generate.Piece`."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def token(self) -> int | None: ...
-
-    @property
-    def finish_reason(self) -> str | None: ...
-
-
 SpikeRates = Mapping[str, Any]
 """Shares of neurons that fired: `encoder`, `layers`, `feed_forward`; see `Session.spike_rates`."""
 
-
-class Generate(Protocol):
-    """`Model.generate`, as far as it is used here."""
-
-    def __call__(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        stop_tokens: Sequence[int],
-        interrupt: Callable[[], str | None],
-        on_prefill: Callable[[int, int], None],
-    ) -> Iterator[Piece]: ...
+Send = Callable[[Job, Reply], None]
 
 
-class Answerer:
-    """Answers jobs, one at a time, with one model and the live sensor picture."""
+class Answering:
+    """One answer in the making. `reply` is its final reply, once there is one."""
 
     def __init__(
         self,
-        generate: Generate,
-        tokenizer: Tokenizer,
-        template: PromptTemplate,
-        picture: Callable[[float], Picture],
-        settings: Callable[[], Config],
-        spike_rates: Callable[[], SpikeRates | None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`picture` takes seconds since the epoch; `settings` is asked for each job, so that a
-        reload counts; `spike_rates` are those of the latest generation; `clock` is monotonic
-        seconds.
-        """
-        self._generate = generate
-        self._tokenizer = tokenizer
-        self._template = template
-        self._picture = picture
-        self._settings = settings
-        self._clock = clock
-        self.spike_rates = spike_rates
-        # Any control piece ends an answer: what follows one is no longer the answer.
-        controls = (tokenizer.control(name) for name in template.controls())
-        self._stop = (*controls, tokenizer.eos_id)
-
-    def answer(
-        self,
         job: Job,
-        interrupt: Callable[[], FinishReason | None],
-        send: Callable[[Job, Reply], None],
-    ) -> Answer | ErrorReply:
-        """The final reply to `job`; those before it, if they were asked for, go to `send`.
+        prepared: Prepared,
+        generation: Generation,
+        send: Send,
+        clock: Callable[[], float],
+    ) -> None:
+        """`send` publishes the replies before the last, if they were asked for."""
+        self.job = job
+        self.prepared = prepared
+        self.generation = generation
+        self.reply: Answer | ErrorReply | None = None
+        self.tokens = 0
+        self._send = send
+        self._clock = clock
+        self._started = clock()
+        self._progress_due = self._started + PROGRESS_EVERY_S
+        self._text: list[str] = []
+        self._first: float | None = None
+        self._last: float | None = None
 
-        `interrupt` is asked between chunks of the prefill and between tokens; what it says ends
-        the answer.
-        """
-        started = self._clock()
-        settings = self._settings()
-        request = job.request
-        try:
-            prompt = render(
-                self._picture(time.time()),
-                request.prompt,
-                tokenizer=self._tokenizer,
-                template=self._template,
-                budget=min(settings.context.budget_tokens, self._template.budget),
-            )
-        except DataError as error:
-            return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
+    def proceed(self) -> None:
+        """Take what the latest step brought, up to where the next one is needed."""
+        if self.generation.reading:
+            self._tell_progress()
+        while self.reply is None and not self.generation.hungry:
+            self._take(self.generation.next())
 
-        text: list[str] = []
-        tokens = 0
-        first = last = None
-        reason: FinishReason = "stop"
-        for piece in self._generate(
-            prompt.ids,
-            max_tokens=request.max_tokens or settings.prompts.default_max_tokens,
-            temperature=request.temperature or 0.0,
-            seed=crc32(request.id.encode()),
-            stop_tokens=self._stop,
-            interrupt=interrupt,
-            on_prefill=self._progress(job, send),
-        ):
-            if piece.token is not None:
-                tokens += 1
-                last = self._clock()
-                first = first or last
-            shown = piece.text if text else piece.text.lstrip()
-            if shown:
-                text.append(shown)
-                if request.stream:
-                    send(job, Chunk(request.id, job.next_seq(), shown))
-            if piece.finish_reason is not None:
-                reason = _finish_reason(piece.finish_reason)
+    def end(self, reason: FinishReason) -> None:
+        """Finish with what there is."""
+        self._take(self.generation.end(reason))
 
-        ended = self._clock()
-        answer = "".join(text)
+    def fail(self, message: str) -> None:
+        """Give up: something is wrong with this node, not with the prompt."""
+        self.reply = ErrorReply(self.job.request.id, self.job.next_seq(), "internal", message)
+
+    def _take(self, piece: Piece) -> None:
+        if piece.token is not None:
+            self.tokens += 1
+            self._last = self._clock()
+            self._first = self._first or self._last
+        shown = piece.text if self._text else piece.text.lstrip()
+        if shown:
+            self._text.append(shown)
+            if self.job.request.stream:
+                self._send(self.job, Chunk(self.job.request.id, self.job.next_seq(), shown))
+        if piece.finish_reason is not None:
+            self.reply = self._answer(_finish_reason(piece.finish_reason))
+
+    def _answer(self, reason: FinishReason) -> Answer:
+        job, prepared, ended = self.job, self.prepared, self._clock()
+        text = "".join(self._text)
         return Answer(
-            id=request.id,
+            id=job.request.id,
             seq=job.next_seq(),
-            text=answer,
+            text=text,
             finish_reason=reason,
-            usage=Usage(len(prompt.ids), tokens),
+            usage=Usage(len(prepared.ids), self.tokens),
             timing=Timing(
-                queue_ms=_ms(started - job.arrived),
-                first_token_ms=None if first is None else _ms(first - job.arrived),
+                queue_ms=_ms(self._started - job.arrived),
+                first_token_ms=None if self._first is None else _ms(self._first - job.arrived),
                 total_ms=_ms(ended - job.arrived),
-                tokens_per_s=_rate(tokens, first, last),
+                tokens_per_s=_rate(self.tokens, self._first, self._last),
             ),
-            context=ContextUse(prompt.used, len(prompt.ids), prompt.left_out),
-            grounding={"ungrounded_numbers": list(ungrounded(answer, prompt.text))},
+            context=ContextUse(prepared.used, len(prepared.ids), prepared.left_out),
+            grounding={"ungrounded_numbers": list(ungrounded(text, prepared.text))},
         )
 
-    def _progress(self, job: Job, send: Callable[[Job, Reply], None]) -> Callable[[int, int], None]:
-        due = self._clock() + PROGRESS_EVERY_S
+    def _tell_progress(self) -> None:
+        now = self._clock()
+        if self.job.request.stream and now >= self._progress_due:
+            self._progress_due = now + PROGRESS_EVERY_S
+            done, total = self.generation.read, len(self.prepared.ids)
+            self._send(self.job, Progress(self.job.request.id, self.job.next_seq(), done, total))
 
-        def report(done: int, total: int) -> None:
-            nonlocal due
-            now = self._clock()
-            if job.request.stream and done < total and now >= due:
-                due = now + PROGRESS_EVERY_S
-                send(job, Progress(job.request.id, job.next_seq(), done, total))
 
-        return report
+class Answerer:
+    """Answers several jobs at a time, a step of the model at a time. Used from one thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        template: PromptTemplate,
+        contexts: Contexts,
+        settings: Callable[[], Config],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`settings` is asked for each job, so that a reload counts; `clock` is monotonic
+        seconds.
+        """
+        self.parallel = settings().parallel
+        self.spike_rates: SpikeRates | None = None
+        self._model = model
+        self._contexts = contexts
+        self._settings = settings
+        self._clock = clock
+        # Any control piece ends an answer: what follows one is no longer the answer.
+        tokenizer = model.tokenizer
+        controls = (tokenizer.control(name) for name in template.controls())
+        self._stop = frozenset((*controls, tokenizer.eos_id))
+
+    def begin(self, job: Job, send: Send) -> Answering | ErrorReply:
+        """Take up a job, while fewer than `parallel` are in the making."""
+        request, prompts = job.request, self._settings().prompts
+        try:
+            prepared = self._contexts.prepare(request)
+        except DataError as error:
+            return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
+        generation = Generation(
+            self._model,
+            prepared.session,
+            Request(
+                prompt=prepared.ids,
+                max_tokens=request.max_tokens or prompts.default_max_tokens,
+                sampling=Sampling(
+                    temperature=request.temperature or 0.0, seed=crc32(request.id.encode())
+                ),
+                stop_tokens=self._stop,
+                lookup=True,
+            ),
+        )
+        return Answering(job, prepared, generation, send, self._clock)
+
+    def step(self, answerings: Sequence[Answering]) -> None:
+        """Bring all of them forward by one step of the model. Those with a `reply` are finished."""
+        try:
+            step(self._model, [each.generation for each in answerings])
+        except Exception:
+            structlog.get_logger().exception("step_failed")
+            for each in answerings:
+                each.fail("the model failed; see the node's log")
+        for each in answerings:
+            if each.reply is None:
+                try:
+                    each.proceed()
+                except Exception:
+                    # Whatever is wrong with this prompt, the others deserve their answers.
+                    structlog.get_logger(id=each.job.request.id).exception("answer_failed")
+                    each.fail("the answer failed; see the node's log")
+
+    def finish(self, answering: Answering) -> None:
+        """Let go of an answering, whether it has a reply or not."""
+        if answering.prepared.session.position:
+            self.spike_rates = answering.prepared.session.spike_rates
+        self._contexts.finish(answering.prepared)
 
 
 def _finish_reason(reason: str) -> FinishReason:

@@ -67,7 +67,7 @@ class Desk:
         self._outbox = Outbox(connection)
         self._deliveries = Deliveries()
         self._jobs: dict[Key, Job] = {}
-        self._running: Job | None = None
+        self._running: set[Job] = set()
         self._generation = 0
         self._log = structlog.get_logger()
         self.stopping = False
@@ -142,12 +142,12 @@ class Desk:
 
     def started(self, job: Job) -> None:
         """The answer to `job` is being made."""
-        self._running = job
+        self._running.add(job)
         self._journalled(lambda: self._journal.start(job.key))
 
     def done(self, job: Job, reply: Answer | ErrorReply | None) -> None:
         """The answer is made; None: given up before it had begun, for the next start to answer."""
-        self._running = None
+        self._running.discard(job)
         if reply is None and job.own:
             self._fail(job, "busy", "this node is stopping")
         elif reply is None:
@@ -264,13 +264,14 @@ class Desk:
             if entry.starts >= MAX_STARTS:
                 self._fail(job, "internal", f"answering it ended the daemon {entry.starts} times")
                 return
+            job.alone = entry.starts > 0
             if message.dup:
                 # A prompt that waited for a restart is as old as when it first came.
                 waited = max(0.0, now - entry.begun)
                 job.start_by -= waited
                 job.deadline -= waited
         if job.request.stream:
-            position = self._inbox.ahead(job) + (self._running is not None)
+            position = self._inbox.ahead(job) + len(self._running)
             self.send(job, Accepted(job.request.id, job.next_seq(), position))
         self._inbox.put(job)
 

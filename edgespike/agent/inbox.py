@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgespike.agent.deliveries import Delivery
@@ -18,8 +18,10 @@ class Job:
     """A prompt on its way to an answer. Times are `time.monotonic()` seconds.
 
     `start_by` is when waiting becomes pointless, `deadline` when the answer must end. `correlation`
-    is echoed in every reply; `fingerprint` is a digest of the message. Replies are numbered by
-    whichever thread has the job. `own` makes the last message of a prompt of this node's own.
+    is echoed in every reply; `fingerprint` is a digest of the message. A job that must be
+    `alone` is answered beside no other: the process died while it was being answered, and nobody
+    else may be blamed for that again. Replies are numbered by whichever thread has the job. `own`
+    makes the last message of a prompt of this node's own.
     """
 
     request: PromptRequest
@@ -31,6 +33,7 @@ class Job:
     deadline: float
     deliveries: list[Delivery] = field(default_factory=list)
     own: Callable[[Answer | ErrorReply], bytes] | None = None
+    alone: bool = False
     cancelled: bool = False
     _seq: int = 0
 
@@ -80,16 +83,19 @@ class Inbox:
         with self._changed:
             return self._place(job)
 
-    def take(self, timeout: float) -> Job | None:
-        """The next job; None when there was none for `timeout` seconds, or the inbox is closed."""
+    def take(self, timeout: float, running: Sequence[Job] = ()) -> Job | None:
+        """The next job that can be answered beside those that are `running`; None when there was
+        none for `timeout` seconds, or the inbox is closed.
+        """
         end = self._clock() + timeout
         with self._changed:
             while True:
                 now = self._clock()
                 if not (self._paused or self._closed):
-                    for index, job in enumerate(self._waiting):
-                        if job.start_by > now:
-                            return self._waiting.pop(index)
+                    job = self._next(now, running)
+                    if job is not None:
+                        self._waiting.remove(job)
+                        return job
                 if now >= end or self._closed:
                     return None
                 self._changed.wait(end - now)
@@ -118,6 +124,15 @@ class Inbox:
     def clear(self) -> list[Job]:
         """Take out everything."""
         return self._take_out(lambda job: True)
+
+    def _next(self, now: float, running: Sequence[Job]) -> Job | None:
+        if any(job.alone for job in running):
+            return None
+        for job in self._waiting:
+            if job.start_by > now:
+                # One that must be alone waits for the others, but they don't overtake it for ever.
+                return None if job.alone and running else job
+        return None
 
     def _place(self, job: Job) -> int:
         return bisect_right(

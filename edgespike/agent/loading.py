@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from edgespike.agent.answering import Answerer, SpikeRates
+from edgespike.agent.answering import Answerer
+from edgespike.agent.contexts import Contexts
 from edgespike.config import Config
 from edgespike.model.bundled import bundled_model
 from edgespike.prompting import PromptTemplate, default_template
 from edgespike.sensing import Sensing
-
-if TYPE_CHECKING:
-    from edgespike.engine.generate import Piece
-    from edgespike.engine.model import Model
 
 _WARM_TOKENS = 33
 """Enough to run the kernel for a full chunk of prefill and for one token."""
@@ -57,24 +53,5 @@ def load_answerer(settings: Config, current: Callable[[], Config], sensing: Sens
         for _piece in model.generate(warm, max_tokens=2):
             pass
     log.info("model", path=str(path), precision=precision, threads=settings.threads)
-    watched = _Watched(model)
-    return Answerer(
-        watched.generate, tokenizer, template, sensing.picture, current, lambda: watched.rates
-    )
-
-
-class _Watched:
-    """A model whose firing rates in the latest generation are remembered."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self.rates: SpikeRates | None = None
-
-    def generate(self, prompt: Sequence[int], **options: Any) -> Iterator[Piece]:
-        """As `Model.generate`, in a session of its own."""
-        session = self._model.session()
-        try:
-            yield from self._model.generate(prompt, session=session, **options)
-        finally:
-            if session.position:
-                self.rates = session.spike_rates
+    contexts = Contexts(model, template, sensing.picture, current)
+    return Answerer(model, template, contexts, current)

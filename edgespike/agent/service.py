@@ -227,7 +227,9 @@ class Service:
                 self._log.warning("unknown_control", known=("pause", "resume", "reload"))
 
     def _reread(self) -> None:
-        """`prompts`, `logging` and `context.budget_tokens` count at once; the rest at a restart."""
+        """`prompts` but for `parallel`, `logging` and `context.budget_tokens` count at once; the
+        rest at a restart.
+        """
         try:
             new = self._reload()
         except EdgespikeError as error:
@@ -236,7 +238,7 @@ class Service:
         old = self.settings
         self.settings = replace(
             old,
-            prompts=new.prompts,
+            prompts=replace(new.prompts, parallel=old.prompts.parallel),
             logging=new.logging,
             context=replace(old.context, budget_tokens=new.context.budget_tokens),
         )

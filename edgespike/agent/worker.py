@@ -1,4 +1,4 @@
-"""The one inference thread: loads the model, then answers jobs from the inbox."""
+"""The one inference thread: loads the model, then answers jobs from the inbox, some at a time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from edgespike.agent.answering import Answerer, SpikeRates
+from edgespike.agent.answering import Answerer, Answering, SpikeRates
 from edgespike.agent.inbox import Inbox, Job
 from edgespike.errors import EdgespikeError, InternalError
-from edgespike.messages import Answer, ErrorReply, FinishReason, Reply
+from edgespike.messages import Answer, ErrorReply, Reply
 
 _IDLE_S = 1.0
 
@@ -65,7 +65,7 @@ class Worker:
         self._post = post
         self._send = send
         self._stopping = False
-        self._job: Job | None = None
+        self._answering: list[Answering] = []
         self._answerer: Answerer | None = None
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -75,7 +75,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the running answer at the next token, and then the thread. Returns at once."""
+        """End the running answers at the next token, and then the thread. Returns at once."""
         self._stopping = True
         self._inbox.close()
 
@@ -87,12 +87,12 @@ class Worker:
     @property
     def busy(self) -> bool:
         """Whether an answer is being made."""
-        return self._job is not None
+        return bool(self._answering)
 
     @property
     def spike_rates(self) -> SpikeRates | None:
         """Firing rates of the latest answer, if there was one."""
-        return None if self._answerer is None else self._answerer.spike_rates()
+        return None if self._answerer is None else self._answerer.spike_rates
 
     def moved_within(self, seconds: float) -> bool:
         """Whether the thread is alive and has made progress lately (idle waiting is progress)."""
@@ -111,29 +111,47 @@ class Worker:
             return
         self._moved = time.monotonic()
         self._post(Ready(self._moved - begun))
-        while not self._stopping:
+        while not self._stopping or self._answering:
             self._moved = time.monotonic()
-            job = self._inbox.take(_IDLE_S)
-            if job is not None and not self._stopping:
-                self._job = job
-                self._post(Started(job))
-                self._post(Done(job, self._answer(answerer, job)))
-                self._job = None
+            self._admit(answerer)
+            self._interrupt(self._moved)
+            answerer.step([each for each in self._answering if each.reply is None])
+            for each in [each for each in self._answering if each.reply is not None]:
+                self._finish(answerer, each)
 
-    def _answer(self, answerer: Answerer, job: Job) -> Answer | ErrorReply | None:
-        def interrupt() -> FinishReason | None:
-            self._moved = now = time.monotonic()
-            if job.cancelled or self._stopping:
-                return "cancelled"
-            return "deadline" if now >= job.deadline else None
+    def _admit(self, answerer: Answerer) -> None:
+        """Take up jobs, as many as there is room for; wait for one when there is nothing to do."""
+        while not self._stopping and len(self._answering) < answerer.parallel:
+            running = [each.job for each in self._answering]
+            job = self._inbox.take(0.0 if running else _IDLE_S, running)
+            if job is None or self._stopping:
+                return
+            self._post(Started(job))
+            try:
+                begun = answerer.begin(job, self._send)
+            except Exception:
+                structlog.get_logger(id=job.request.id).exception("answer_failed")
+                begun = ErrorReply(
+                    job.request.id,
+                    job.next_seq(),
+                    "internal",
+                    "the answer failed; see the node's log",
+                )
+            if isinstance(begun, ErrorReply):
+                self._post(Done(job, begun))
+            else:
+                self._answering.append(begun)
 
-        try:
-            reply = answerer.answer(job, interrupt, self._send)
-        except Exception:
-            # Whatever is wrong with this prompt, the next one deserves its answer.
-            structlog.get_logger(id=job.request.id).exception("answer_failed")
-            return ErrorReply(
-                job.request.id, job.next_seq(), "internal", "the answer failed; see the node's log"
-            )
-        begun = isinstance(reply, ErrorReply) or job.cancelled or reply.usage.completion_tokens > 0
-        return reply if begun or not self._stopping else None
+    def _interrupt(self, now: float) -> None:
+        for each in self._answering:
+            if each.job.cancelled or self._stopping:
+                each.end("cancelled")
+            elif now >= each.job.deadline:
+                each.end("deadline")
+
+    def _finish(self, answerer: Answerer, answering: Answering) -> None:
+        job, reply = answering.job, answering.reply
+        answerer.finish(answering)
+        self._answering.remove(answering)
+        begun = isinstance(reply, ErrorReply) or job.cancelled or answering.tokens > 0
+        self._post(Done(job, reply if begun or not self._stopping else None))

@@ -166,6 +166,11 @@ class Config:
         return self.model.threads or self.board.threads
 
     @property
+    def parallel(self) -> int:
+        """Prompts answered at a time: chosen here, else the board's."""
+        return self.prompts.parallel or self.board.parallel
+
+    @property
     def isa(self) -> Isa:
         """Instruction set: chosen here, else the board's."""
         return self.model.isa or self.board.isa

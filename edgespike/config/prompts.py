@@ -40,6 +40,12 @@ class PromptSettings:
     inbox: Annotated[
         int, Setting("Prompts that may wait; further ones are told busy.", low=1, high=1024)
     ] = 16
+    parallel: Annotated[
+        int | None,
+        Setting(
+            "Prompts answered at a time; the board's when not given.", low=1, high=16, example="2"
+        ),
+    ] = None
     max_prompt_bytes: Annotated[int, Setting("Longest prompt message.", low=64, high=1048576)] = (
         16384
     )

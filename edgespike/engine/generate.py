@@ -60,7 +60,7 @@ class Generation:
     """
 
     def __init__(self, model: Model, session: Session, request: Request) -> None:
-        self._session = session
+        self.session = session
         self._request = request
         self._sampler = Sampler(request.sampling, model.config.active_vocab, request.constraint)
         self._lookup = Lookup(request.prompt) if request.lookup else None
@@ -141,7 +141,7 @@ class Generation:
         if self._drafted:
             if self._lookup is not None:
                 self._lookup.learn(self._drafted, self._drafted - wrong)
-            self._session.take_back(wrong + len(self._foreseen))
+            self.session.take_back(wrong + len(self._foreseen))
             self._chosen += self._foreseen
         self._draft, self._foreseen, self._drafted = [], [], 0
 

@@ -112,10 +112,7 @@ class StreamDecoder:
         if data and self._first:
             data = data.removeprefix(b" ")
             self._first = False
-        self._pending += data
-        complete = len(self._pending) - _open_bytes(self._pending)
-        text = self._pending[:complete].decode(errors="replace")
-        self._pending = self._pending[complete:]
+        text, self._pending = decode_complete(self._pending + data)
         return text
 
     def flush(self) -> str:
@@ -123,6 +120,12 @@ class StreamDecoder:
         text = self._pending.decode(errors="replace")
         self._pending = b""
         return text
+
+
+def decode_complete(data: bytes) -> tuple[str, bytes]:
+    """The text in `data`, and the bytes at its end that begin a character which isn't complete."""
+    complete = len(data) - _open_bytes(data)
+    return data[:complete].decode(errors="replace"), data[complete:]
 
 
 def _open_bytes(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The small parts of the daemon: notifications, logs, grounding, response topics, broker URLs."""
+"""The small parts of the daemon: notifications, logs, response topics, broker URLs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from edgespike import telemetry
 from edgespike.agent.client import broker_from_url, displayed
 from edgespike.agent.desk import allowed_response_topic
 from edgespike.agent.events import Incoming
-from edgespike.agent.grounding import ungrounded
 from edgespike.agent.lifecycle import Daemon
 from edgespike.agent.loading import load_answerer
 from edgespike.agent.notify import Notifier
@@ -103,31 +102,6 @@ def test_a_level_hides_what_is_below_it() -> None:
     structlog.get_logger().warning("loud")
     structlog.reset_defaults()
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "shown", "found"),
-    [
-        ("It is 21.5 °C.", "kitchen: 21.50 °C", ()),
-        ("It is 21,5 °C.", "kitchen: 21.5 °C", ()),
-        ("It is 22 °C, not 21.5.", "kitchen: 21.5 °C", ("22",)),
-        ("minus 3 degrees", "outside: -3 °C", ()),
-        ("9 and 9 and 8", "nothing", ("9", "8")),
-        ("no numbers", "1 2 3", ()),
-        ("version 1.2.3", "version 1.2.3", ()),
-        ("version 1.2.3", "version 1.2", ("1.2.3",)),
-        ("pump-07 is on", "pump-07: on", ()),
-    ],
-)
-def test_numbers_that_were_not_shown_are_found(
-    answer: str, shown: str, found: tuple[str, ...]
-) -> None:
-    assert ungrounded(answer, shown) == found
-
-
-@given(st.text(max_size=200))
-def test_a_text_is_grounded_in_itself(text: str) -> None:
-    assert ungrounded(text, text) == ()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "edgespike"
 LAYERS = [
     "errors", "topics", "messages", "settings", "profiles", "config",
     "telemetry",
-    "sensing", "prompting", "tokenizer", "model", "kernels", "engine",
+    "sensing", "prompting", "tokenizer", "grounding", "model", "kernels", "engine",
     "agent", "convert", "evaluate", "bench", "doctor", "deploy", "cli",
 ]  # fmt: skip
 # Groups on the same level, which may not import each other, but for what the demo and the commands

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import structlog
 
 from edgespike.agent.contexts import Contexts, Prepared
-from edgespike.agent.grounding import ungrounded
 from edgespike.agent.inbox import Job
 from edgespike.config import Config
 from edgespike.engine.generate import Generation, Request
 from edgespike.engine.sample import Sampling
 from edgespike.engine.together import step
 from edgespike.errors import DataError
+from edgespike.grounding import Grounded, Grounds, Vocabulary
 from edgespike.messages import (
     Answer,
     Chunk,
@@ -50,6 +51,7 @@ class Answering:
         self,
         job: Job,
         prepared: Prepared,
+        grounds: Grounds,
         generation: Generation,
         send: Send,
         clock: Callable[[], float],
@@ -57,6 +59,7 @@ class Answering:
         """`send` publishes the replies before the last, if they were asked for."""
         self.job = job
         self.prepared = prepared
+        self.grounds = grounds
         self.generation = generation
         self.reply: Answer | ErrorReply | None = None
         self.tokens = 0
@@ -112,7 +115,7 @@ class Answering:
                 tokens_per_s=_rate(self.tokens, self._first, self._last),
             ),
             context=ContextUse(prepared.used, len(prepared.ids), prepared.left_out),
-            grounding={"ungrounded_numbers": list(ungrounded(text, prepared.text))},
+            grounding=asdict(self.grounds.check(text)),
         )
 
     def _tell_progress(self) -> None:
@@ -140,6 +143,7 @@ class Answerer:
         self.parallel = settings().parallel
         self.spike_rates: SpikeRates | None = None
         self._model = model
+        self._vocabulary = Vocabulary(model.tokenizer)
         self._contexts = contexts
         self._settings = settings
         self._clock = clock
@@ -155,6 +159,8 @@ class Answerer:
             prepared = self._contexts.prepare(request)
         except DataError as error:
             return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
+        grounds = Grounds([prepared.text], prepared.used, prepared.left_out)
+        enforced = prompts.grounding == "enforce"
         generation = Generation(
             self._model,
             prepared.session,
@@ -166,9 +172,10 @@ class Answerer:
                 ),
                 stop_tokens=self._stop,
                 lookup=True,
+                constraint=Grounded(self._vocabulary, grounds) if enforced else None,
             ),
         )
-        return Answering(job, prepared, generation, send, self._clock)
+        return Answering(job, prepared, grounds, generation, send, self._clock)
 
     def step(self, answerings: Sequence[Answering]) -> None:
         """Bring all of them forward by one step of the model. Those with a `reply` are finished."""

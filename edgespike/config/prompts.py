@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from edgespike.settings.declared import Seconds, Setting
 from edgespike.topics import topic_problem
+
+GroundingMode = Literal["enforce", "report"]
 
 _HOUR = Seconds(3600.0)
 
@@ -65,6 +67,13 @@ class PromptSettings:
         tuple[str, ...],
         Setting("A Response Topic must start with one of these.", check=_prefix_problem),
     ] = ("edgespike/",)
+    grounding: Annotated[
+        GroundingMode,
+        Setting(
+            "Numbers that stand neither in the readings nor in the question: enforce keeps them out"
+            " of answers, report lists them beside the answer."
+        ),
+    ] = "enforce"
 
     def check(self) -> Iterator[tuple[str, str]]:
         """What the fields say about each other."""

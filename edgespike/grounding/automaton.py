@@ -134,8 +134,8 @@ def _in_free_text(thread: str, char: str, kind: str) -> str | None:
     if thread in (_UNIT, _HYPHENED):
         if kind == "_" or (thread == _HYPHENED and kind == "letter"):
             return None
-        if thread == _UNIT and kind in ("letter", "hyphen"):
-            return _UNIT
+        if kind == "hyphen" or (thread == _UNIT and kind == "letter"):
+            return thread
     elif kind in ("letter", "_"):
         return _word(thread.removeprefix(_WORD) + char if thread.startswith(_WORD) else char)
     elif thread.startswith(_WORD):

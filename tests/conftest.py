@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import certificates
 import paho.mqtt.client as paho
 import pytest
 from hypothesis import settings
@@ -303,6 +304,14 @@ def chatter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _piece in edgespike.load(path).generate([1] * 33, max_tokens=2):
         pass
     return path
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates and keys, as `certificates.make` leaves them."""
+    directory = tmp_path_factory.mktemp("pki")
+    directory.chmod(0o755)
+    return certificates.make(directory)
 
 
 @pytest.fixture

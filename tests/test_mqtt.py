@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import queue
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,21 @@ def test_an_exception_in_a_callback_does_not_end_the_thread(broker: Mosquitto, p
         assert heard.get(timeout=WAIT) == payload
     assert connection.alive
     connection.stop()
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_message_that_paho_finds_malformed_comes_without_its_properties(
+    recorder: Recorder, broker: Mosquitto, qos: int
+) -> None:
+    command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-V", "5"]
+    command += ["-t", "in/a", "-m", "poison", "-q", str(qos)]
+    for name in ("response-topic", "correlation-data", "content-type"):
+        command += ["-D", "publish", name, f"edgespike/\ufeff{'x' * 200}"]
+    subprocess.run(command, check=True)
+    message = recorder.message()
+    assert (message.topic, message.payload, message.packet > 0) == ("in/a", b"poison", qos == 1)
+    assert (message.response_topic, message.correlation) == (None, None)
+    assert recorder.connection.connected
 
 
 def test_publishing_without_a_connection_says_so(recorder: Recorder, broker: Mosquitto) -> None:

@@ -23,14 +23,6 @@ from edgespike.errors import ConfigError
 from edgespike.settings.declared import Secret
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates and keys, as `certificates.make` leaves them."""
-    directory = tmp_path_factory.mktemp("pki")
-    directory.chmod(0o755)
-    return certificates.make(directory)
-
-
 @pytest.fixture
 def listener(pki: Path, tmp_path: Path) -> Iterator[Callable[[str], int]]:
     """Starts a Mosquitto that speaks TLS, with more lines of configuration; gives its port."""

@@ -5,7 +5,7 @@ without a word (callbacks only hand over, and the thread is watched); an acknowl
 before a reconnection is sent on the new connection, where it means nothing (deliveries carry the
 generation of their connection); its own queue is unbounded unless told otherwise; reconnection has
 no jitter; Nagle's algorithm doubles the time of a QoS 1 round trip; the broker's Maximum Packet
-Size is ignored.
+Size is ignored; properties with U+FEFF end the connection, again and again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -114,6 +115,20 @@ class _Outstanding:
     @property
     def full(self) -> bool:
         return self.oldest() is not None and len(self._infos) >= _MAX_UNWRITTEN
+
+
+class _Client(paho.Client):
+    """Takes messages whose properties paho refuses although MQTT 5.0, 1.5.4, allows them (U+FEFF in
+    a text): paho would end the connection, and the broker would send the message again, for ever.
+    """
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        try:
+            return super()._handle_publish()
+        except (MQTTException, ValueError):
+            qos = self._in_packet["command"] >> 1 & 3
+            self._in_packet["packet"] = _without_properties(self._in_packet["packet"], qos)
+            return super()._handle_publish()
 
 
 class Connection:
@@ -235,7 +250,7 @@ class Connection:
                     self._client.ack(packet, 1)
 
     def _make_client(self) -> paho.Client:
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.link.client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
@@ -406,6 +421,18 @@ def _logger() -> logging.Logger:
 
 def _properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+def _without_properties(packet: bytearray, qos: int) -> bytearray:
+    """A PUBLISH without its properties (MQTT 5.0, section 3.3.2.3)."""
+    start = end = 2 + int.from_bytes(packet[:2], "big") + (2 if qos else 0)
+    length = shift = 0
+    more = True
+    while more:
+        length |= (packet[end] & 0x7F) << shift
+        more = packet[end] >= 0x80
+        shift, end = shift + 7, end + 1
+    return packet[:start] + b"\0" + packet[end + length :]
 
 
 def _no_delay(_client: paho.Client, _userdata: Any, sock: Any) -> None:

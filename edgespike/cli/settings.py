@@ -125,7 +125,9 @@ def _example(name: str) -> str:
 
     if name == "full":
         return full_example()
-    known = {path.stem: path for path in shipped_directory("config_examples").glob("*.yaml")}
+    files = shipped_directory("config_examples")
+    known = {path.stem: path for path in files.glob("*.yaml")}
+    known |= {path.name: path for path in files.glob("mosquitto.*")}
     if name not in known:
         raise UsageError(f"no example {name!a}; there are {', '.join(sorted(known))}")
     return known[name].read_text(encoding="utf-8")

@@ -20,7 +20,8 @@ MAX_TEXT = 2000
 """Characters of one field that reach the log."""
 
 _SECRET_FIELDS = frozenset({"password", "secret", "token", "credentials", "authorization"})
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""What may be asked for, and what the standard module calls it."""
 
 
 def printable(text: str) -> str:
@@ -104,12 +105,12 @@ def configure(
             escape_fields,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output(out))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
-        handlers=[_Forward()], level=max(_LEVELS[level], logging.WARNING), force=True
+        handlers=[_Forward()], level=max(LEVELS[level], logging.WARNING), force=True
     )
 
 

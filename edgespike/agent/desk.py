@@ -45,7 +45,8 @@ MAX_UNCONFIRMED = 2000
 MAX_RESPONSE_TOPIC = 512
 T = TypeVar("T")
 
-_OURS = frozenset({"prompt", "cancel", "control", "status", "metrics", "last", "alert"})
+_OURS_TO_READ = ("prompt", "ask", "cancel", "control", "member", "work")
+_OURS = frozenset((*_OURS_TO_READ, "status", "metrics", "last", "alert", "event"))
 
 
 class Desk:
@@ -71,6 +72,7 @@ class Desk:
         self._generation = 0
         self._log = structlog.get_logger()
         self.stopping = False
+        self.told: Callable[[Answer | ErrorReply], None] = lambda reply: None
         self.answered = 0
         self.timings: deque[Timing] = deque(maxlen=RECENT_ANSWERS)
 
@@ -134,6 +136,11 @@ class Desk:
                 job.cancelled = True
         for job in self._inbox.cancel(id):
             self._finish(job, Answer(id, job.next_seq(), "", "cancelled"))
+
+    def cancel_running(self) -> None:
+        """Whatever is being answered isn't wanted any more."""
+        for job in self._running:
+            job.cancelled = True
 
     def expire(self) -> None:
         """Say so to those whose prompts waited too long."""
@@ -301,7 +308,7 @@ class Desk:
 
     def _finish(self, job: Job, reply: Answer | ErrorReply) -> None:
         payload = job.own(reply) if job.own else reply.to_bytes()
-        if not job.own or isinstance(reply, Answer):
+        if not job.own:
             self._report(reply)
         self._journalled(lambda: self._journal.record(job.key, payload, time.time()))
         self._send(job, payload, reply.seq)
@@ -346,6 +353,7 @@ class Desk:
 
     def _report(self, reply: Answer | ErrorReply) -> None:
         """The one event of a prompt."""
+        self.told(reply)
         if isinstance(reply, ErrorReply):
             self._counters.add(f"errors_{reply.code}")
             self._log.warning("prompt", id=reply.id, error=reply.code, message=reply.message)

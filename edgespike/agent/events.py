@@ -58,4 +58,11 @@ class SubscriptionRefused:
     reason: str
 
 
-ConnectionEvent = Connected | Lost | Published | SubscriptionRefused
+@dataclass(frozen=True, slots=True)
+class RetainUnavailable:
+    """The broker keeps no retained messages; we go on without."""
+
+    connection: str
+
+
+ConnectionEvent = Connected | Lost | Published | SubscriptionRefused | RetainUnavailable

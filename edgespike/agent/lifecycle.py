@@ -31,7 +31,7 @@ from edgespike.sensing import Sensing
 from edgespike.telemetry import Counters
 
 METRICS_EVERY_S = 10.0
-"""At least so often; after an answer, at the next turn."""
+"""At least so often; after an answer or a switch, at the next turn."""
 STOP_WITHIN_S = 10.0
 """Longest time between the first signal and the end of the process."""
 
@@ -89,7 +89,12 @@ class Daemon:
             self._service.group = group
             self._connections.append(group.connection)
         self._alerts = Alerts(
-            settings, self._sensing, self._inbox, self._service.desk, self._counters
+            settings,
+            self._sensing,
+            self._inbox,
+            self._service.desk,
+            self._counters,
+            self._service.homeassistant.tell_alert,
         )
         self._worker = Worker(
             lambda: load(settings, lambda: self._service.settings, self._sensing),
@@ -100,7 +105,7 @@ class Daemon:
         self._watchdog_s = self._notifier.watchdog_s or settings.board.watchdog_s
         self._started = time.monotonic()
         self._metrics_at = self._metrics_due = self._started
-        self._metrics_answered = 0
+        self._metrics_state: tuple[object, ...] = ()
         self._prune_due = self._started + _PRUNE_EVERY_S
         self._alive_due = self._started
         self._signals = 0
@@ -142,13 +147,18 @@ class Daemon:
         if now >= self._alive_due:
             self._alive_due = now + min(1.0, self._watchdog_s / 4)
             self._look_after(now)
-        if self._service.desk.answered != self._metrics_answered:
+        state = (
+            self._service.desk.answered,
+            self._inbox.paused,
+            self._service.settings.logging.level,
+        )
+        if state != self._metrics_state:
             self._metrics_due = min(self._metrics_due, self._metrics_at + _METRICS_PAUSE_S)
         if now >= self._metrics_due:
             sent = self._publish_metrics()
             self._metrics_at = now
             self._metrics_due = now + (METRICS_EVERY_S if sent else _METRICS_PAUSE_S)
-            self._metrics_answered = self._service.desk.answered
+            self._metrics_state = state
         if now >= self._prune_due:
             self._prune_due = now + _PRUNE_EVERY_S
             self._service.desk.prune()
@@ -229,6 +239,7 @@ class Daemon:
             "waiting": len(self._inbox),
             "alerts_waiting": len(self._alerts),
             "paused": self._inbox.paused,
+            "log_level": self._service.settings.logging.level,
             "busy": self._worker.busy,
             "unconfirmed": self._service.desk.unconfirmed,
             "last_timing": asdict(timings[-1]) if timings else None,
@@ -284,14 +295,18 @@ def _rounded(rates: SpikeRates | None) -> dict[str, object] | None:
 
 
 def _prompt_link(settings: Config) -> mqtt.Link:
+    status = mqtt.Subscription(f"{settings.homeassistant.prefix}/status")
+    births = (status,) if settings.homeassistant.enabled else ()
     # Commands come at QoS 0: they must not wait until a prompt is acknowledged.
     return mqtt.Link(
         name="prompts",
         client_id=f"{settings.client_id}-prompts",
         subscriptions=(
             mqtt.Subscription(settings.topic("prompt"), qos=1),
+            mqtt.Subscription(settings.topic("ask"), qos=1),
             mqtt.Subscription(settings.topic("cancel")),
             mqtt.Subscription(settings.topic("control")),
+            *births,
         ),
         keepalive_s=settings.keepalive_s,
         session_expiry_s=settings.broker.session_expiry_s,

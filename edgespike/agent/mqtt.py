@@ -36,12 +36,14 @@ from edgespike.agent.events import (
     Incoming,
     Lost,
     Published,
+    RetainUnavailable,
     SubscriptionRefused,
 )
 from edgespike.config import Broker
 from edgespike.errors import UnavailableError
 
 _SESSION_TAKEN_OVER = 0x8E
+_NO_RETAIN = 0x9A
 _UNSPECIFIED = 0x80
 _PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beside topic, payload and correlation data, generously."""
@@ -153,6 +155,7 @@ class Connection:
         self._connected = False
         self._packet_limit: int | None = None
         self._refused: str | None = None
+        self._retains = True
         self._since = 0.0
         self._short_lived = 0
         self._thread: threading.Thread | None = None
@@ -224,7 +227,7 @@ class Connection:
             properties.MessageExpiryInterval = expiry_s
         if qos == 0 and self._unwritten.full:
             return None
-        info = self._client.publish(topic, payload, qos, retain, properties)
+        info = self._client.publish(topic, payload, qos, retain and self._retains, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
         (self._unconfirmed if qos else self._unwritten).add(info)
@@ -310,9 +313,13 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._refused = str(reason)  # the disconnection that follows doesn't know
+            if reason.value == _NO_RETAIN:
+                self._go_without_retain()
             return
         limits = properties or _properties(PacketTypes.CONNACK)
         self._packet_limit = getattr(limits, "MaximumPacketSize", None)
+        if getattr(limits, "RetainAvailable", 1) == 0:
+            self._go_without_retain()
         if self.link.subscriptions:
             options = [
                 (s.topic, SubscribeOptions(qos=s.qos, retainHandling=0 if s.retained else 2))
@@ -325,6 +332,15 @@ class Connection:
         with self._lock:
             self._connected = True
         self._on_event(Connected(self.link.name, flags.session_present))
+
+    def _go_without_retain(self) -> None:
+        """The broker keeps nothing: it would refuse us again and again for wanting that."""
+        if self._retains:
+            self._retains = False
+            if self.link.will is not None:
+                will = self.link.will
+                self._client.will_set(will.topic, will.payload, qos=1, retain=False)
+            self._on_event(RetainUnavailable(self.link.name))
 
     def _connect_failed(self, _client: paho.Client, _userdata: Any) -> None:
         # paho calls this while it handles the exception and doesn't pass it on.

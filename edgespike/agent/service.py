@@ -5,9 +5,11 @@ Network threads and the inference thread only post events.
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import cast
 
 import structlog
 
@@ -20,12 +22,14 @@ from edgespike.agent.events import (
     Incoming,
     Lost,
     Published,
+    RetainUnavailable,
     SubscriptionRefused,
 )
+from edgespike.agent.homeassistant import HomeAssistant
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Journal
 from edgespike.agent.sharing import Group, Heard
-from edgespike.config import Config
+from edgespike.config import Config, LogLevel
 from edgespike.errors import EdgespikeError, UnavailableError
 from edgespike.messages import BadPrompt, parse_cancel
 from edgespike.telemetry import Counters
@@ -36,6 +40,9 @@ MAX_EVENTS = 1000
 UNSTABLE = 3
 """So many connections in a row that ended right away are worth a hint: not every broker says that
 another client took the session."""
+
+
+_CONTROLS = ("pause", "resume", "reload", "cancel", *(f"log {level}" for level in telemetry.LEVELS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,8 @@ class Service:
         self.failure: EdgespikeError | None = None
         self.group: Group | None = None
         self.desk = Desk(lambda: self.settings, inbox, journal, connection, counters)
+        self.homeassistant = HomeAssistant(settings, connection)
+        self.desk.told = self.homeassistant.tell
         self._connection = connection
         self._inbox = inbox
         self._counters = counters
@@ -107,8 +116,10 @@ class Service:
         self._status_message: int | None = None
         self._commands = {
             settings.topic("prompt"): self.desk.arrived,
+            settings.topic("ask"): self._ask,
             settings.topic("cancel"): self._cancel,
             settings.topic("control"): self._control,
+            f"{settings.homeassistant.prefix}/status": self._birth,
         }
 
     @property
@@ -140,6 +151,13 @@ class Service:
                     topics=event.topics,
                     reason=event.reason,
                 )
+            case RetainUnavailable():
+                if event.connection == self._connection.link.name:
+                    self._log.warning(
+                        "retain_unavailable",
+                        hint="status, last and metrics are seen only when they change;"
+                        " Home Assistant and groups need a broker that retains",
+                    )
             case worker.Ready():
                 self.ready = True
                 self._log.info("ready", seconds=round(event.seconds, 3))
@@ -155,6 +173,7 @@ class Service:
                 self.stopping = True
             case Reload():
                 self._reread()
+        self.homeassistant.step()
         if self.group is not None:
             self.group.step()
         self.desk.expire()
@@ -170,6 +189,7 @@ class Service:
         self._counters.add("connections")
         if event.connection == self._connection.link.name:
             self.set_status(self.status)
+            self.homeassistant.connected()
             self.desk.connected(event.session_present)
         elif self.group is not None and event.connection == self.group.name:
             self.group.connected(event)
@@ -195,6 +215,7 @@ class Service:
             return
         if event.message == self._status_message:
             self._status_message = None
+        self.homeassistant.confirmed(event.message)
         self.desk.confirmed(event.message, event.refused)
 
     def _heard(self, message: Incoming) -> None:
@@ -203,6 +224,18 @@ class Service:
             self._cancel(message)
         elif self.group is not None:
             self.group.heard(message)
+
+    def _birth(self, message: Incoming) -> None:
+        if not message.retain:
+            self.homeassistant.heard(message.payload)
+
+    def _ask(self, message: Incoming) -> None:
+        """A prompt that is nothing but text, also where it looks like JSON."""
+        try:
+            payload = json.dumps({"prompt": message.payload.decode()}, ensure_ascii=False).encode()
+        except UnicodeDecodeError:
+            payload = message.payload  # refused for what it is
+        self.desk.arrived(replace(message, payload=payload))
 
     def _cancel(self, message: Incoming) -> None:
         try:
@@ -223,8 +256,16 @@ class Service:
                 self._inbox.pause(False)
             case "reload":
                 self._reread()
+            case "cancel":
+                self.desk.cancel_running()
+            case "log debug" | "log info" | "log warning" | "log error":
+                level = cast(LogLevel, command.removeprefix("log "))
+                self.settings = replace(
+                    self.settings, logging=replace(self.settings.logging, level=level)
+                )
+                telemetry.configure(level, self.settings.logging.format)
             case _:
-                self._log.warning("unknown_control", known=("pause", "resume", "reload"))
+                self._log.warning("unknown_control", known=_CONTROLS)
 
     def _reread(self) -> None:
         """`prompts` but for `parallel`, `logging` and `context.budget_tokens` count at once; the

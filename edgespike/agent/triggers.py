@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,12 +49,20 @@ class Alerts:
     """Watches the sensors by the configured rules. Used from the service's thread."""
 
     def __init__(
-        self, settings: Config, sensing: Sensing, inbox: Inbox, desk: Desk, counters: Counters
+        self,
+        settings: Config,
+        sensing: Sensing,
+        inbox: Inbox,
+        desk: Desk,
+        counters: Counters,
+        tell: Callable[[Mapping[str, Any]], None],
     ) -> None:
+        """`tell` hears of each alert that goes out."""
         self._sensing = sensing
         self._inbox = inbox
         self._desk = desk
         self._counters = counters
+        self._tell = tell
         self._max_tokens = settings.prompts.default_max_tokens
         self._topic = settings.topic("alert")
         self._triggers = Triggers(settings.triggers)
@@ -174,6 +182,7 @@ class Alerts:
             facts=body["facts"],
             answered=body["answered"],
         )
+        self._tell(body)
         return _encoded(body)
 
 

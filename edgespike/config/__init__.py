@@ -10,12 +10,14 @@ from edgespike.config.daemon import (
     Address,
     Config,
     LoggingSettings,
+    LogLevel,
     ModelSettings,
     default_node,
     default_state_dir,
     load_address,
     load_config,
 )
+from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prompts import ContextSettings, PromptSettings
 from edgespike.config.triggers import Trigger
 
@@ -27,6 +29,8 @@ __all__ = [
     "ChannelSettings",
     "Config",
     "ContextSettings",
+    "HomeAssistantSettings",
+    "LogLevel",
     "LoggingSettings",
     "ModelSettings",
     "PromptSettings",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from edgespike.config.broker import Broker
 from edgespike.config.channels import SensorSource
+from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prompts import ContextSettings, PromptSettings
 from edgespike.config.triggers import MAX_TRIGGERS, Trigger
 from edgespike.profiles import BoardProfile, Isa, ProfileLibrary, SensorProfile, name_problem
@@ -127,6 +128,9 @@ class Config:
             "When the node asks by itself, and publishes the answer to edgespike/<node>/alert."
         ),
     ] = ()
+    homeassistant: Annotated[
+        HomeAssistantSettings, Setting("Entities in Home Assistant, by its MQTT discovery.")
+    ] = field(default_factory=HomeAssistantSettings)
     state_dir: Annotated[
         Path,
         Setting(

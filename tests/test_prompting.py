@@ -29,6 +29,9 @@ from edgespike.prompting import (
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.tokenizer import Tokenizer
 
+FRAMED = PromptTemplate(reading="<|spike|>", preamble="", focus=0)
+"""Readings with a control piece, and no focus."""
+
 CONTROLS = [name for t in (BUNDLED, PromptTemplate()) for name in t.controls()]
 
 
@@ -64,7 +67,7 @@ HOUSE = Picture(1.7e9, (KITCHEN, DOOR, PUMP))
 
 
 def ask(tokenizer: Tokenizer, picture: Picture, question: str, budget: int = 400):
-    return render(picture, question, tokenizer=tokenizer, template=BUNDLED, budget=budget)
+    return render(picture, question, tokenizer=tokenizer, template=FRAMED, budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ def test_outside_text_never_becomes_a_control_piece(tokenizer: Tokenizer, words:
 
 
 def test_a_dialogue_is_a_key_frame_then_changes_and_turns(tokenizer: Tokenizer) -> None:
-    how = {"tokenizer": tokenizer, "template": BUNDLED, "budget": 400}
+    how = {"tokenizer": tokenizer, "template": FRAMED, "budget": 400}
     frame = key_frame(HOUSE, **how)
     assert frame.ids[0] == tokenizer.bos_id
     assert frame.text.startswith("<|system|><|spike|>kitchen temperature: 21.5")
@@ -197,18 +200,18 @@ def test_a_dialogue_is_a_key_frame_then_changes_and_turns(tokenizer: Tokenizer) 
     asked = turn(HOUSE, "ok?", **how, previous=("what is high?",))
     assert asked.text.endswith("<|user|>ok?<|endofuser|><|assistant|>")
     assert render(HOUSE, "ok?", **how).ids[-len(asked.ids) :] == asked.ids
-    assert answer_part(tokenizer, BUNDLED, "yes")[-1] == tokenizer.control("<|endofassistant|>")
+    assert answer_part(tokenizer, FRAMED, "yes")[-1] == tokenizer.control("<|endofassistant|>")
 
 
 def test_where_not_all_fits_a_key_frame_shows_alarms(tokenizer: Tokenizer) -> None:
     room = len(
-        key_frame(Picture(0.0, (PUMP,)), tokenizer=tokenizer, template=BUNDLED, budget=400).ids
+        key_frame(Picture(0.0, (PUMP,)), tokenizer=tokenizer, template=FRAMED, budget=400).ids
     )
-    frame = key_frame(HOUSE, tokenizer=tokenizer, template=BUNDLED, budget=room)
+    frame = key_frame(HOUSE, tokenizer=tokenizer, template=FRAMED, budget=room)
     assert frame.used == ("pump-07 pressure",)
     assert frame.left_out == ("kitchen temperature", "front door")
     names = {"kitchen temperature", "pump-07 pressure"}
-    some = changes(HOUSE, names, tokenizer=tokenizer, template=BUNDLED, budget=room)
+    some = changes(HOUSE, names, tokenizer=tokenizer, template=FRAMED, budget=room)
     assert some.used == ("pump-07 pressure",)
     assert some.left_out == ("kitchen temperature",)
 

@@ -17,11 +17,14 @@ import edgespike  # noqa: E402
 from edgespike.convert import convert  # noqa: E402
 from edgespike.errors import DataError, MissingInputError  # noqa: E402
 from edgespike.model.config import ModelConfig  # noqa: E402
+from training.dialogues import batch  # noqa: E402
 from training.export import export  # noqa: E402
+from training.feed import Feed  # noqa: E402
 from training.model import SymbolicLight, from_official, official_config  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 from training.text import train_tokenizer  # noqa: E402
 from training.train import Run, measure, open_run, train, train_step  # noqa: E402
+from training.turns import FOLLOW, WEIGHTS  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/checkpoint.pt"))
@@ -102,29 +105,44 @@ def test_a_configuration_survives_the_official_form() -> None:
 
 def test_training_lowers_the_loss_and_writes_a_curve(new_run: Callable[..., Run]) -> None:
     run = new_run(steps=25, warmup=5)
-    before = measure(run, "dev", 1)
+    before = measure(run, "dev", 1).loss
     lines: list[str] = []
     train(run, lines.append)
-    after = measure(run, "dev", 1)
-    assert after["loss"] < 0.97 * before["loss"]
+    assert measure(run, "dev", 1).loss < 0.97 * before
     point = json.loads((run.directory / "curve.jsonl").read_text().splitlines()[-1])
     assert point["step"] == 25
     assert point["tokens"] == 25 * TINY.batch * TINY.length
     assert "dev" in lines[-1]
+    assert 0 < len(point["families"]) <= len(WEIGHTS) + len(FOLLOW)
+
+
+def step(run: Run) -> None:
+    r = run.recipe
+    train_step(run, batch(r.seed, run.step, "train", run.tokenizer, r.batch, r.length))
+
+
+def test_batches_made_ahead_are_those_of_the_steps(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    r = run.recipe
+    with Feed(r, run.directory / "tokenizer.model", 3) as feed:
+        for number in (3, 4):
+            made = batch(r.seed, number, "train", run.tokenizer, r.batch, r.length, r.prompt_weight)
+            for one, two in zip(feed.take(), made, strict=True):
+                assert np.array_equal(one, two)
 
 
 def test_a_resumed_run_ends_as_one_that_never_stopped(new_run: Callable[..., Run]) -> None:
     whole = new_run("whole")
     for _ in range(6):
-        train_step(whole)
+        step(whole)
     first = new_run("parts")
     for _ in range(3):
-        train_step(first)
+        step(first)
     first.save()
     second = new_run("parts")
     assert second.step == 3
     for _ in range(3):
-        train_step(second)
+        step(second)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
 
@@ -145,12 +163,13 @@ GOLDEN_SHAPE = {"width": 64, "layers": 3, "heads": 4, "hidden": 192, "pieces": 5
 def test_a_run_can_begin_with_an_official_checkpoint(tmp_path: Path, case: str) -> None:
     start = GOLDEN / case / "checkpoint.pt"
     train_tokenizer(tmp_path / "tokenizer.model", pieces=512, lines=2000)
-    run = open_run(tmp_path, replace(TINY, **GOLDEN_SHAPE), start=start)
+    recipe = replace(TINY, **GOLDEN_SHAPE, length=256, steps=15, warmup=5)
+    run = open_run(tmp_path, recipe, start=start)
     given = torch.load(start, weights_only=True)["model"]
     assert all(torch.equal(p, given[n]) for n, p in run.model.named_parameters() if n in given)
-    before = measure(run, "dev", 1)["loss"]
+    before = measure(run, "dev", 1).loss
     train(run, lambda line: None)
-    assert measure(run, "dev", 1)["loss"] < before
+    assert measure(run, "dev", 1).loss < before
 
 
 def test_a_checkpoint_of_another_shape_is_refused(

@@ -204,22 +204,26 @@ class SymbolicLight(nn.Module):
                 gain = 0.3 if "output_head" in name else 1.0
                 nn.init.normal_(p, std=gain * p.shape[1] ** -0.5)
 
-    def place(self, length: int, device: torch.device) -> Place:
+    def place(self, length: int, device: torch.device, gap: int = 0) -> Place:
+        """Positions 0, 1, ...; those after the anchors are `gap` later."""
         c = self.c
         at = torch.arange(length, device=device)
         pair = torch.arange(c.head_dim // 2, device=device)
-        angle = at[:, None] * c.rope_theta ** (-2 * pair / c.head_dim)
+        angle = (at + gap * (at >= c.anchors))[:, None] * c.rope_theta ** (-2 * pair / c.head_dim)
         distance = at[:, None] - at[None, :]
         near = (distance >= 0) & ((distance <= c.window) | (at[None, :] < c.anchors))
         return Place(angle.cos(), angle.sin(), near, causal=length <= c.window + 1)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, tokens: Tensor, at: Tensor | None = None, gap: int = 0
+    ) -> tuple[Tensor, list[Tensor]]:
         """Logits of tokens [B, T], and the firing rate of every spike-fed matrix.
 
-        The logits are [B, T, V], or [n, V] for the n positions where `at` [B, T] is true.
+        The logits are [B, T, V], or [n, V] for the n positions where `at` [B, T] is true. A `gap`
+        behind the anchors is what a session sees whose window has left them far behind.
         """
         c = self.c
-        place = self.place(tokens.shape[1], tokens.device)
+        place = self.place(tokens.shape[1], tokens.device, gap)
         x = self.spike_encoder.norm(self.spike_encoder.frontend.text_embedding(tokens))
         s: Tensor = _Membrane.apply(x, c.leak, c.threshold)
         rates: list[Tensor] = []

@@ -10,8 +10,9 @@ from typing import Any
 
 import edgespike
 from edgespike.sensing.picture import ChannelView
-from training.dialogues import WEIGHTS, Turn, turn
+from training.dialogues import scene_size
 from training.scenes import Split, scene
+from training.turns import WEIGHTS, Asker, Turn
 
 QUESTIONS_PER_SCENE = 4
 TARGET = Path(edgespike.__file__).parent / "data" / "qa-test.jsonl"
@@ -23,7 +24,7 @@ def _facts(channel: ChannelView) -> dict[str, Any]:
     for field in fields(channel):
         value = getattr(channel, field.name)
         if field.default is MISSING or value != field.default:
-            facts[field.name] = int(value) if field.name == "age_s" else value
+            facts[field.name] = int(value) if field.name.endswith("_s") else value
     return facts
 
 
@@ -40,10 +41,11 @@ def write_questions(
     target = target or TARGET
     lines = []
     while sum(asked.values()) < count:
-        picture = scene(rng, split, rng.choice((2, 3, 4, 5, 6, 8, 10, 12)))
+        asker = Asker(rng, split, scene(rng, split, max(2, scene_size(rng))))
+        picture = asker.scene.picture
         turns: list[Turn] = []
         for family in sorted(asked, key=lambda f: (asked[f], rng.random())):
-            found = turn(rng, split, picture, family)
+            found = asker.turn(family)
             if found is not None:
                 turns.append(found)
                 asked[family] += 1

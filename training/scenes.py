@@ -7,7 +7,7 @@ share no sensor name whatever the seed.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from zlib import crc32
 
@@ -195,6 +195,10 @@ class Habit:
     stale: float
     silent: float
     ages: bool
+    states: float
+    history: float
+    alike: float
+    kinds: bool
 
 
 def _habit(rng: random.Random) -> Habit:
@@ -206,6 +210,10 @@ def _habit(rng: random.Random) -> Habit:
         stale=rng.choice((0.0, 0.0, 0.05, 0.25)),
         silent=rng.choice((0.0, 0.0, 0.08)),
         ages=rng.random() < 0.93,
+        states=rng.choice((0.0, 0.15, 0.3, 0.6)),
+        history=rng.choice((0.0, 0.8, 1.0)),
+        alike=rng.choice((0.0, 0.1, 0.4)),
+        kinds=rng.random() < 0.8,
     )
 
 
@@ -217,68 +225,160 @@ def _age(rng: random.Random, stale: bool) -> float:
     return rng.choice((rng.uniform(0, 60), rng.uniform(0, 60), rng.uniform(60, 1500)))
 
 
-def channel(rng: random.Random, habit: Habit, place: str, quantity: Quantity) -> ChannelView:
-    """A numeric channel."""
-    name = _join(rng, habit.style, place, rng.choice(quantity.names))
-    unit = rng.choice(quantity.units)
-    if rng.random() < habit.silent:
-        return ChannelView(name, None, unit=unit)
-    text, number, decimals = _value(rng, quantity)
-    limit: LimitState | None = None
+def _limits(
+    rng: random.Random, habit: Habit, number: float, decimals: int
+) -> tuple[LimitState | None, str | None, str | None]:
+    """A limit state with limits, lower and upper, that make it true."""
+    if rng.random() >= habit.limits:
+        return None, None, None
+    limit: LimitState = "ok"
+    if rng.random() < habit.alarms:
+        limit = rng.choice(("high", "high", "low"))
     low = high = None
-    if rng.random() < habit.limits:
-        limit = "ok"
-        if rng.random() < habit.alarms:
-            limit = rng.choice(("high", "high", "low"))
-        sides = rng.choice(("both", "both", "high", "low"))
-        if sides != "low" or limit == "high":
-            high = _bound(rng, number, decimals, -1 if limit == "high" else 1)
-        if sides != "high" or limit == "low":
-            low = _bound(rng, number, decimals, 1 if limit == "low" else -1)
-        if limit == "high" and low is not None and high is not None:
-            low = _bound(rng, float(high), decimals, -1)
-        if limit == "low" and high is not None and low is not None:
-            high = _bound(rng, float(low), decimals, 1)
+    sides = rng.choice(("both", "both", "high", "low"))
+    if sides != "low" or limit == "high":
+        high = _bound(rng, number, decimals, -1 if limit == "high" else 1)
+    if sides != "high" or limit == "low":
+        low = _bound(rng, number, decimals, 1 if limit == "low" else -1)
+    if limit == "high" and low is not None and high is not None:
+        low = _bound(rng, float(high), decimals, -1)
+    if limit == "low" and high is not None and low is not None:
+        high = _bound(rng, float(low), decimals, 1)
+    return limit, low, high
+
+
+def channel(rng: random.Random, habit: Habit, name: str, quantity: Quantity) -> ChannelView:
+    """A numeric channel."""
+    unit = rng.choice(quantity.units)
+    kind = quantity.names[0] if habit.kinds else ""
+    if rng.random() < habit.silent:
+        return ChannelView(name, None, unit=unit, quantity=kind, stale=True)
+    text, number, decimals = _value(rng, quantity)
+    limit, low, high = _limits(rng, habit, number, decimals)
     trend: Trend | None = None
     if rng.random() < habit.trends:
         trend = rng.choice(("rising", "falling", "steady"))
     stale = rng.random() < habit.stale
+    minimum = maximum = mean = None
+    if rng.random() < habit.history:
+        spread = abs(number) * rng.uniform(0.01, 0.3) + 10.0**-decimals
+        bounds = number - rng.random() * spread, number + rng.random() * spread
+        minimum, maximum = (f"{bound:.{decimals}f}" for bound in bounds)
+        mean = f"{rng.uniform(*bounds):.{decimals + rng.choice((0, 0, 1))}f}"
+    since = None
+    if limit is not None and rng.random() < habit.history:
+        since = _age(rng, stale=rng.random() < 0.6)
     return ChannelView(
-        name, text, number, unit, quantity.names[0], _age(rng, stale) if habit.ages else None,
-        stale, trend, limit, low, high,
+        name, text, number, unit, kind, _age(rng, stale) if habit.ages else None,
+        stale, trend, limit, low, high, minimum, maximum, mean, since,
     )  # fmt: skip
 
 
-def state_channel(rng: random.Random, habit: Habit, place: str) -> ChannelView:
+def state_channel(
+    rng: random.Random, habit: Habit, name: str, values: tuple[str, ...]
+) -> ChannelView:
     """A channel that reports words."""
-    names, values = rng.choice(STATES)
-    name = _join(rng, habit.style, place, rng.choice(names))
     if rng.random() < habit.silent:
-        return ChannelView(name, None)
+        return ChannelView(name, None, stale=True)
     stale = rng.random() < habit.stale
-    text = rng.choice(values)
-    return ChannelView(name, text, age_s=_age(rng, stale) if habit.ages else None, stale=stale)
+    since = _age(rng, stale=rng.random() < 0.6) if rng.random() < habit.history else None
+    age = _age(rng, stale) if habit.ages else None
+    return ChannelView(name, rng.choice(values), age_s=age, stale=stale, since_s=since)
 
 
-def scene(rng: random.Random, split: Split, size: int) -> Picture:
-    """A picture of up to `size` channels with distinct names.
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture, and of each channel the place and the word for what it measures."""
 
-    Places and quantities recur within a scene, so that names resemble each other and only the whole
-    name decides.
+    picture: Picture
+    parts: tuple[tuple[str, str], ...]
+
+
+def scene(rng: random.Random, split: Split, size: int) -> Scene:
+    """A scene of up to `size` channels with distinct names.
+
+    Places and quantities recur within a scene, and some places are another's name with a word more
+    or another number, so that only the whole name decides.
     """
     habit = _habit(rng)
-    places = [subject(rng, split) for _ in range(max(1, round(size * rng.uniform(0.3, 1.0))))]
+    places = [subject(rng, split) for _ in range(max(1, round(size * rng.uniform(0.2, 0.8))))]
+    for index in range(1, len(places)):
+        if rng.random() < habit.alike:
+            places[index] = _alike(rng, rng.choice(places[:index]))
     quantities = rng.sample(
-        QUANTITIES, k=min(len(QUANTITIES), max(1, round(size * rng.uniform(0.2, 0.9))))
+        QUANTITIES, k=min(len(QUANTITIES), max(1, round(size * rng.uniform(0.1, 0.7))))
     )
+    states = rng.sample(STATES, k=rng.choice((1, 2, 3)))
     channels: dict[str, ChannelView] = {}
+    parts: list[tuple[str, str]] = []
     for _ in range(4 * size):
         if len(channels) == size:
             break
         place = rng.choice(places)
-        if rng.random() < 0.15:
-            view = state_channel(rng, habit, place)
-        else:
-            view = channel(rng, habit, place, rng.choice(quantities))
-        channels.setdefault(view.name.casefold(), view)
-    return Picture(taken_at=1.7e9 + rng.randrange(10**8), channels=tuple(channels.values()))
+        quantity = rng.choice(quantities)
+        names, values = rng.choice(states)
+        worded = rng.random() < habit.states
+        what = rng.choice(names if worded else quantity.names)
+        name = _join(rng, habit.style, place, what)
+        if name.casefold() in channels:
+            continue
+        channels[name.casefold()] = (
+            state_channel(rng, habit, name, values)
+            if worded
+            else channel(rng, habit, name, quantity)
+        )
+        parts.append((place, what))
+    views = tuple(channels.values())
+    return Scene(Picture(1.7e9 + rng.randrange(10**8), views), tuple(parts))
+
+
+def _alike(rng: random.Random, place: str) -> str:
+    """A name close to `place`: another number, or a word more."""
+    digits = "".join(c for c in place if c.isdigit())
+    if digits and rng.random() < 0.7:
+        other = f"{rng.randrange(10 ** len(digits)):0{len(digits)}d}"
+        return place.replace(digits, other)
+    words = (*"ABC123", "north", "south", "left", "right", "upper", "inlet", "outlet", "old", "new")
+    return f"{place} {rng.choice(words)}"
+
+
+def later(rng: random.Random, scene: Scene) -> Scene:
+    """The scene some time after: some values and states are others."""
+    seconds = rng.choice((3.0, 20.0, 90.0, 600.0))
+    channels = tuple(_changed(rng, c, seconds) for c in scene.picture.channels)
+    return replace(scene, picture=Picture(scene.picture.taken_at + seconds, channels))
+
+
+def _changed(rng: random.Random, c: ChannelView, seconds: float) -> ChannelView:
+    known = c.text is not None and not c.stale
+    if known and c.number is not None and rng.random() < 0.6:
+        decimals = len((c.text or "").partition(".")[2])
+        text = f"{c.number * rng.uniform(0.7, 1.3) + rng.uniform(-1, 1):.{decimals}f}"
+        number = float(text)
+        limit = c.limit
+        if limit is not None:
+            limit = "ok"
+            if c.high is not None and number > float(c.high):
+                limit = "high"
+            elif c.low is not None and number < float(c.low):
+                limit = "low"
+        since = None if c.since_s is None else c.since_s + seconds if limit == c.limit else 1.0
+        return replace(
+            c,
+            text=text,
+            number=number,
+            limit=limit,
+            age_s=None if c.age_s is None else rng.uniform(0, 20),
+            minimum=c.minimum and min(c.minimum, text, key=float),
+            maximum=c.maximum and max(c.maximum, text, key=float),
+            since_s=since,
+        )
+    if known and c.number is None and rng.random() < 0.4:
+        values = next(values for _, values in STATES if c.text in values)
+        age = None if c.age_s is None else 1.0
+        return replace(c, text=rng.choice(values), age_s=age, since_s=c.since_s and 1.0)
+    return replace(
+        c,
+        age_s=None if c.age_s is None else c.age_s + seconds,
+        since_s=None if c.since_s is None else c.since_s + seconds,
+    )

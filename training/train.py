@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,14 +20,17 @@ from torch.nn.functional import cross_entropy
 
 from edgespike.errors import DataError, MissingInputError
 from edgespike.tokenizer import Tokenizer
-from training.dialogues import batch
+from training.dialogues import Batch, dialogues, packed
+from training.feed import Feed
 from training.model import SymbolicLight
 from training.recipe import Recipe
 from training.scenes import Split
-from training.text import train_tokenizer
+from training.text import extend_tokenizer, train_tokenizer
 
 Log = Callable[[str], None]
 Ids = NDArray[np.int64]
+
+DEV_BATCHES = 8
 
 
 @dataclass
@@ -63,6 +68,10 @@ class Run:
         os.replace(partial, self.state_file)
 
 
+VOCABULARY = "tokenizer.model"
+PER_PIECE = ("text_embedding.weight", "output_proj.weight", "prior_net.2.weight")
+"""Tensors with a row for every piece."""
+
 RECOMPUTED = ("v_mem", "_cached_mask", "inv_freq")
 """Entries of official checkpoints that are no parameters."""
 
@@ -73,13 +82,13 @@ def open_run(
     """Starts a run in `directory`, or resumes the one that is there.
 
     A new run begins with the weights of the official checkpoint `start`, if one is given: its
-    tokenizer must lie in `directory` and its shape must be the recipe's (MissingInputError,
-    DataError).
+    `tokenizer.model` must lie beside it or in `directory` and its shape must be the recipe's
+    (MissingInputError, DataError). Marks that the tokenizer lacks become its last pieces.
 
     A resumed run keeps its recipe; `steps`, `minutes` and `prompt_weight` are those given now.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    vocabulary = directory / "tokenizer.model"
+    vocabulary = directory / VOCABULARY
     state: dict[str, Any] | None = None
     if (directory / "state.pt").exists():
         state = torch.load(directory / "state.pt", map_location=device, weights_only=True)
@@ -89,8 +98,12 @@ def open_run(
             minutes=recipe.minutes,
             prompt_weight=recipe.prompt_weight,
         )
+    if not vocabulary.exists() and start is not None and (start.parent / VOCABULARY).exists():
+        extend_tokenizer(start.parent / VOCABULARY, vocabulary)
     if not vocabulary.exists():
         train_tokenizer(vocabulary, pieces=recipe.pieces, seed=recipe.seed)
+    tokenizer = Tokenizer.from_file(vocabulary)
+    recipe = replace(recipe, pieces=tokenizer.size)
     torch.manual_seed(recipe.seed)
     model = SymbolicLight(recipe.model()).to(device)
     matrices = [p for p in model.parameters() if p.dim() == 2]
@@ -103,9 +116,7 @@ def open_run(
         betas=(0.9, 0.98),
         fused=True,
     )
-    run = Run(
-        directory, recipe, model, optimizer, Tokenizer.from_file(vocabulary), torch.device(device)
-    )
+    run = Run(directory, recipe, model, optimizer, tokenizer, torch.device(device))
     if state is None and start is not None:
         _begin_with(model, start)
     if state is not None:
@@ -125,6 +136,11 @@ def _begin_with(model: SymbolicLight, start: Path) -> None:
         for name, value in checkpoint["model"].items()
         if not any(part in name for part in RECOMPUTED)
     }
+    own = model.state_dict()
+    for name, given in weights.items():
+        # New pieces keep the rows that the model drew for them.
+        if name.endswith(PER_PIECE) and given.shape[1:] == own[name].shape[1:]:
+            weights[name] = torch.cat([given, own[name][given.shape[0] :]])
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
@@ -135,26 +151,27 @@ def _begin_with(model: SymbolicLight, start: Path) -> None:
 
 
 def _losses(
-    run: Run, tokens: Ids, targets: Ids, counted: NDArray[np.bool_]
+    run: Run, tokens: Ids, targets: Ids, counted: NDArray[np.bool_], gap: int = 0
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Loss [n] and hits [n] (the most likely token is the right one) where `counted`, and rates."""
     at = torch.from_numpy(counted).to(run.device)
     with torch.autocast(run.device.type, torch.bfloat16):
-        logits, rates = run.model(torch.from_numpy(tokens).to(run.device), at)
+        logits, rates = run.model(torch.from_numpy(tokens).to(run.device), at, gap)
     right = torch.from_numpy(targets).to(run.device)[at]
     losses = cross_entropy(logits.float(), right, reduction="none")
     return losses, logits.argmax(-1) == right, rates
 
 
-def train_step(run: Run) -> tuple[float, float, list[float]]:
+def train_step(run: Run, given: Batch) -> tuple[float, float, list[float]]:
     """One optimiser step; returns the weighted loss per token, gradient norm and firing rates."""
     r = run.recipe
-    tokens, targets, weights = batch(
-        r.seed, run.step, "train", run.tokenizer, r.batch, r.length, r.prompt_weight
-    )
+    tokens, targets, weights = given
     for group in run.optimizer.param_groups:
         group["lr"] = r.rate_at(run.step, run.elapsed_s)
-    losses, _, rates = _losses(run, tokens, targets, weights > 0)
+    # Half the time as late in a long session, where the anchors are far from all the rest.
+    rng = random.Random(f"{r.seed}/{run.step}/gap")
+    gap = int(2 ** rng.uniform(0, 13)) if rng.random() < 0.5 else 0
+    losses, _, rates = _losses(run, tokens, targets, weights > 0, gap)
     weight = torch.from_numpy(weights[weights > 0]).to(run.device)
     loss = (losses * weight).sum() / weight.sum()
     run.optimizer.zero_grad()
@@ -165,33 +182,49 @@ def train_step(run: Run) -> tuple[float, float, list[float]]:
     return loss.item(), norm.item(), [float(rate) for rate in rates]
 
 
+@dataclass
+class Measured:
+    """Loss per answer token, and answers in all and right, by family."""
+
+    loss: float
+    asked: Counter[str]
+    right: Counter[str]
+
+    @property
+    def accuracy(self) -> float:
+        return self.right.total() / self.asked.total()
+
+    def by_family(self) -> dict[str, float]:
+        return {f: round(self.right[f] / n, 3) for f, n in sorted(self.asked.items())}
+
+
 @torch.no_grad()
-def measure(run: Run, split: Split, batches: int) -> dict[str, float]:
-    """Loss per answer token and the share of answers that greedy decoding would give word for word.
+def measure(run: Run, split: Split, batches: int) -> Measured:
+    """How many answers greedy decoding would give word for word.
 
     An answer comes out word for word exactly when each of its tokens, its end included, is the most
     likely one after the right beginning: one pass over the dialogue tells.
     """
     run.model.eval()
-    right = total = 0
+    r = run.recipe
+    asked, good = Counter[str](), Counter[str]()
     loss = count = 0.0
     for index in range(batches):
-        tokens, targets, weights = batch(
-            run.recipe.seed, index, split, run.tokenizer, run.recipe.batch, run.recipe.length
-        )
+        rows = dialogues(r.seed, index, split, run.tokenizer, r.batch, r.length)
+        tokens, targets, weights = packed(rows, r.length)
         answer = weights > 0
         losses, hits, _ = _losses(run, tokens, targets, answer)
         loss += float(losses.sum())
         count += len(losses)
         hit = np.zeros(answer.shape, bool)
         hit[answer] = hits.cpu().numpy()
-        for row in range(len(answer)):
+        for row, each in enumerate(rows):
             edges = np.flatnonzero(np.diff(np.concatenate([[0], answer[row].astype(int), [0]])))
-            for start, end in edges.reshape(-1, 2):
-                right += int(hit[row, start:end].all())
-                total += 1
+            for (start, end), family in zip(edges.reshape(-1, 2), each.families, strict=True):
+                asked[family] += 1
+                good[family] += int(hit[row, start:end].all())
     run.model.train()
-    return {"loss": loss / count, "accuracy": right / total, "answers": total}
+    return Measured(loss / count, asked, good)
 
 
 def train(
@@ -209,26 +242,31 @@ def train(
     r = run.recipe
     saved = measured = shown = time.monotonic()
     smooth: float | None = None
-    while r.progress(run.step, run.elapsed_s) < 1.0 and not stop():
-        began = time.monotonic()
-        loss, norm, rates = train_step(run)
-        now = time.monotonic()
-        run.elapsed_s += now - began
-        smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
-        if now - shown >= 15:
-            shown = now
-            speed = r.batch * r.length / (now - began)
-            log(
-                f"step {run.step:6d}  {100 * r.progress(run.step, run.elapsed_s):5.1f} %  "
-                f"loss {smooth:.4f}  grad {norm:.2f}  {speed:.0f} tokens/s  "
-                f"firing {100 * rates[0]:.1f}/{100 * rates[-2]:.1f}/{100 * rates[-1]:.1f} %"
-            )
-        if now - measured >= measure_every_s:
-            measured = now
-            _record(run, smooth, rates, log)
-        if now - saved >= save_every_s:
-            saved = now
-            run.save()
+    rates: list[float] = []
+    with Feed(r, run.directory / VOCABULARY, run.step) as feed:
+        while r.progress(run.step, run.elapsed_s) < 1.0 and not stop():
+            began = time.monotonic()
+            given = feed.take()
+            waited = time.monotonic() - began
+            loss, norm, rates = train_step(run, given)
+            now = time.monotonic()
+            run.elapsed_s += now - began
+            smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+            if now - shown >= 15:
+                shown = now
+                speed = r.batch * r.length / (now - began)
+                log(
+                    f"step {run.step:6d}  {100 * r.progress(run.step, run.elapsed_s):5.1f} %  "
+                    f"loss {smooth:.4f}  grad {norm:.2f}  {speed:.0f} tokens/s  "
+                    f"waited {100 * waited / (now - began):.0f} %  "
+                    f"firing {100 * rates[0]:.1f}/{100 * rates[-2]:.1f}/{100 * rates[-1]:.1f} %"
+                )
+            if now - measured >= measure_every_s:
+                _record(run, smooth, rates, log)
+                measured = time.monotonic()
+            if now - saved >= save_every_s:
+                saved = now
+                run.save()
     if smooth is not None:
         _record(run, smooth, rates, log)
     run.save()
@@ -236,20 +274,18 @@ def train(
 
 def _record(run: Run, loss: float, rates: list[float], log: Log) -> None:
     """Adds a point to the curve."""
-    dev = measure(run, "dev", 6)
+    dev = measure(run, "dev", DEV_BATCHES)
     tokens = run.step * run.recipe.batch * run.recipe.length
     point = {
         "step": run.step,
         "tokens": tokens,
         "minutes": round(run.elapsed_s / 60, 2),
         "train_loss": round(loss, 4),
-        "dev_answer_loss": round(dev["loss"], 4),
-        "dev_accuracy": round(dev["accuracy"], 4),
+        "dev_answer_loss": round(dev.loss, 4),
+        "dev_accuracy": round(dev.accuracy, 4),
         "firing": [round(rate, 4) for rate in rates],
+        "families": dev.by_family(),
     }
     with run.curve_file.open("a", encoding="utf-8") as file:
         file.write(json.dumps(point) + "\n")
-    log(
-        f"dev: answers {100 * dev['accuracy']:.1f} % right, loss {dev['loss']:.4f}, "
-        f"{tokens:,} tokens"
-    )
+    log(f"dev: answers {100 * dev.accuracy:.1f} % right, loss {dev.loss:.4f}, {tokens:,} tokens")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgespike.errors import DataError
-from edgespike.prompting.describe import describe
-from edgespike.prompting.relevance import rank
-from edgespike.prompting.template import Encoder, PromptTemplate
-from edgespike.sensing.picture import Picture
+from edgespike.prompting.describe import clean, describe
+from edgespike.prompting.focus import Line, focus_lines
+from edgespike.prompting.relevance import rank, relevance
+from edgespike.prompting.template import Encoder, PromptTemplate, piece
+from edgespike.sensing.picture import ChannelView, Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,65 @@ def turn(
             f"the question needs {len(asked.ids)} tokens, {budget} are left for it:"
             " ask a shorter one"
         )
-    return Block(asked.ids, asked.text, (), ())
+    focus, used = _focus(
+        picture.channels,
+        question,
+        previous,
+        tokenizer=tokenizer,
+        template=template,
+        room=min(template.focus, budget - len(asked.ids)),
+    )
+    whole = _joined((focus, asked))
+    names = [channel.name for channel in picture.channels]
+    return Block(
+        whole.ids,
+        whole.text,
+        tuple(name for name in names if name in used),
+        tuple(name for name in names if name not in used),
+    )
+
+
+def _focus(
+    channels: Sequence[ChannelView],
+    question: str,
+    previous: Sequence[str],
+    *,
+    tokenizer: Encoder,
+    template: PromptTemplate,
+    room: int,
+) -> tuple[_Part, set[str]]:
+    """The system block before a question, empty when nothing fits, and the channels in it."""
+    opening = _control(tokenizer, template.system, "\n\nNow:")
+    closing = _control(tokenizer, template.end_system)
+    room -= len(opening.ids) + len(closing.ids)
+    found = relevance(channels, question, previous)
+    parts: list[_Part] = []
+    used: set[str] = set()
+    if template.marks:
+        by_name = {clean(channel.name): channel.name for channel in channels}
+        for lines in focus_lines(channels, found):
+            for line in lines:
+                part = _marked(tokenizer, line)
+                if len(part.ids) <= room:
+                    room -= len(part.ids)
+                    parts.append(part)
+                    used |= {by_name[text] for _, text in line if text in by_name}
+    else:
+        for index in (*found.match, *found.before):
+            part = _reading(tokenizer, template, describe(channels[index]))
+            if len(part.ids) <= room:
+                room -= len(part.ids)
+                parts.append(part)
+                used.add(channels[index].name)
+    return (_joined((opening, *parts, closing)) if parts else _Part([], "")), used
+
+
+def _marked(tokenizer: Encoder, line: Line) -> _Part:
+    return _joined(
+        part
+        for mark, text in line
+        for part in (_control(tokenizer, piece(mark)), _text(tokenizer, text))
+    )
 
 
 def answer_part(tokenizer: Encoder, template: PromptTemplate, answer: str) -> list[int]:
@@ -195,7 +254,7 @@ def render(
         picture,
         question,
         tokenizer=tokenizer,
-        template=template,
+        template=template if template.marks else replace(template, focus=0),
         budget=budget - fixed,
         previous=previous,
     )
@@ -205,6 +264,13 @@ def render(
         opening,
         tokenizer=tokenizer,
         template=template,
-        room=budget - len(asked.ids),
+        room=fixed + min(template.frame, budget - len(asked.ids) - fixed),
     )
-    return Block(frame.ids + asked.ids, frame.text + asked.text, frame.used, frame.left_out)
+    shown = {*frame.used, *asked.used}
+    names = [channel.name for channel in picture.channels]
+    return Block(
+        frame.ids + asked.ids,
+        frame.text + asked.text,
+        tuple(name for name in names if name in shown),
+        tuple(name for name in names if name not in shown),
+    )

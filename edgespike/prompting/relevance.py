@@ -1,14 +1,290 @@
-"""Which channels a question is about."""
+"""Which channels a question is about, told by its words alone.
+
+A question is cut into words. Those of a name, with typing errors, other endings and everyday words
+("warm" for a temperature), are *matched*; ordinary words of questions are passed over; what is left
+is *unknown*. What is asked about the channels (their value, trend, ...) is for the model to say.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
+from edgespike.prompting.words import (
+    ALIASES,
+    CONJUNCTIONS,
+    FUNCTION,
+    ORDINARY,
+    QUANTITIES,
+    alike,
+    asked_meanings,
+    cut,
+    meanings,
+    ordinary,
+    singular,
+)
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
+_GAP = re.compile(r"[\s_/'’-]*")
+_STOP = re.compile(r"[,;:.?!&+/]")
+MAX_WORDS = 64
+"""Words of a question that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relevance:
+    """Indices of channels by how they fit a question.
+
+    `match`: the question holds the whole name, or only this channel fits what it names. `before`:
+    what it means if it leans on those before it. `maybe`: several fit all that it names. `near`:
+    they share words with it. `unknown` are the things it names that are no channel. `sure`: the
+    match is by whole names.
+    """
+
+    match: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
+    maybe: tuple[int, ...] = ()
+    near: tuple[int, ...] = ()
+    unknown: tuple[str, ...] = ()
+    sure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """Words of a name, and of what is known beside it (its quantity), as sets of meanings."""
+
+    words: tuple[str, ...]
+    needed: tuple[frozenset[str], ...]
+    extra: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def _name(name: str, quantity: str) -> _Name:
+    words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
+    words = words or tuple(w for w, _, _ in cut(name))
+    extra = frozenset(m for w, _, _ in cut(quantity) for m in meanings(w))
+    return _Name(words, tuple(meanings(w) for w in words), extra)
+
+
+class _Question:
+    """A question's words against the words of all names."""
+
+    def __init__(self, text: str, names: Sequence[_Name]) -> None:
+        self.text = text
+        self.names = names
+        found = cut(text)[:MAX_WORDS]
+        self.words = [word for word, _, _ in found]
+        self._places = [(start, end) for _, start, end in found]
+        known = {word for name in names for word in name.words}
+        self._meant = {m for name in names for word in name.needed for m in word}
+        self._meant |= {m for name in names for m in name.extra}
+        self._glued = _glued(names)
+        self.meanings = [self._meaning(i, known) for i in range(len(found))]
+        self.matched = [self._reach(name) for name in names]
+
+    def _meaning(self, index: int, known: set[str]) -> frozenset[str]:
+        """What the word means among the names; empty when it is no word of theirs."""
+        word = self.words[index]
+        if word in FUNCTION and len(word) > 1:
+            return frozenset()
+        if len(word) == 1 and word.isalpha():
+            return frozenset((word,)) if word in known and index else frozenset()
+        meant = asked_meanings(word) & self._meant
+        if word in self._glued:
+            meant |= self._glued[word]
+        for first in (index - 1, index):  # "living room" for "livingroom"
+            pair = "".join(self.words[max(0, first) : first + 2])
+            if first + 1 < len(self.words) and pair in known and pair != word:
+                meant |= {pair}
+        if not meant and word not in ORDINARY and singular(word) not in ORDINARY:
+            meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
+            meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
+        return meant
+
+    def _reach(self, name: _Name) -> tuple[frozenset[int], int, int]:
+        """Places of the question that `name` explains, how many of its words they name, how many
+        exactly."""
+        places: set[int] = set()
+        named = exact = 0
+        for at, word in enumerate(name.needed):
+            hits = [i for i, meant in enumerate(self.meanings) if meant & word]
+            plain = name.words[at]
+            if len(plain) == 1 and plain.isalpha():
+                before = name.needed[at - 1] if at else frozenset()
+                hits = [i for i in hits if i and self.meanings[i - 1] & before]
+            places.update(hits)
+            named += bool(hits)
+            exact += any(self.words[i] == plain for i in hits)
+        places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
+        return frozenset(places), named, exact
+
+    @property
+    def hit(self) -> frozenset[int]:
+        """Places that some name explains."""
+        return frozenset(i for reach, _, _ in self.matched for i in reach)
+
+    def runs(self) -> list[list[int]]:
+        """Neighbouring words that are matched or unknown, without those between names."""
+        runs: list[list[int]] = []
+        hit, last = self.hit, -2
+        for i, word in enumerate(self.words):
+            if i not in hit and ordinary(word):
+                continue
+            joined = i == last + 1 and _GAP.fullmatch(
+                self.text, self._places[i - 1][1], self._places[i][0]
+            )
+            if joined:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+            last = i
+        return runs
+
+    def phrases(self) -> list[list[list[int]]]:
+        """The runs, together where no conjunction or comma parts them: "temperature in the hall"
+        is one phrase, "hall and attic" are two."""
+        phrases: list[list[list[int]]] = []
+        for run in self.runs():
+            if phrases:
+                last = phrases[-1][-1][-1]
+                between = self.text[self._places[last][1] : self._places[run[0]][0]]
+                conjoined = CONJUNCTIONS.intersection(self.words[last + 1 : run[0]])
+                if not conjoined and not _STOP.search(between):
+                    phrases[-1].append(run)
+                    continue
+            phrases.append([run])
+        return phrases
+
+    def lacking(self, phrase: list[list[int]]) -> str:
+        """A name for what doesn't exist: "sauna temperature" for "how warm is the sauna"."""
+        places = [run for run in phrase if not self._quantity(run)]
+        measured = [self._quantity(run) for run in phrase if run not in places]
+        if len(measured) == 1 and len(measured[0]) == 1:
+            return " ".join((*(self.said(run) for run in places), *measured[0]))
+        return " ".join(self.said(run) for run in places or phrase)
+
+    def _quantity(self, run: list[int]) -> frozenset[str]:
+        """What a run of words measures when it says nothing else."""
+        meant = [asked_meanings(self.words[i]) & QUANTITIES for i in run]
+        return frozenset[str]().union(*meant) - set(ALIASES) if all(meant) else frozenset()
+
+    def said(self, run: Sequence[int]) -> str:
+        """The run as it stands in the question."""
+        return self.text[self._places[run[0]][0] : self._places[run[-1]][1]]
+
+
+def _glued(names: Iterable[_Name]) -> dict[str, frozenset[str]]:
+    """Neighbouring words of names written as one -> the words."""
+    return {
+        one + two: frozenset((one, two))
+        for name in names
+        for one, two in zip(name.words, name.words[1:], strict=False)
+        if one.isalpha() and two.isalpha()
+    }
+
+
+def relevance(
+    channels: Sequence[ChannelView], question: str, previous: Sequence[str] = ()
+) -> Relevance:
+    """How `channels` fit `question`; `previous` are the questions before it, the latest last.
+
+    Cost: one pass over the names, and over their distinct words for each word that none has.
+    """
+    names = [_name(channel.name, channel.quantity) for channel in channels]
+    asked = _Question(question, names)
+    runs, hit = asked.runs(), asked.hit
+    full = _full(asked, runs)
+    phrases = asked.phrases()
+    if full:
+        covered = {i for places in full.values() for i in places}
+        rest = [p for p in phrases if not covered & _places(p) and not _places(p) <= hit]
+        # A single word beside what was found is rather a word that we don't know.
+        rest = [p for p in rest if len(_places(p)) > 1]
+        unknown = tuple(asked.lacking(phrase) for phrase in rest)
+        return Relevance(match=tuple(full), unknown=unknown, sure=True)
+    best = _undominated(asked)
+    maybe = [c for c in best if any(_places(p) <= asked.matched[c][0] for p in phrases)]
+    covered = {i for c in maybe for i in asked.matched[c][0]}
+    lacking = [phrase for phrase in phrases if not _places(phrase) <= hit]
+    lacking = lacking or [phrase for phrase in phrases if not _places(phrase) <= covered]
+    if lacking:
+        near = tuple(sorted(best, key=lambda c: -asked.matched[c][1]))
+        return Relevance(near=near, unknown=tuple(asked.lacking(phrase) for phrase in lacking))
+    whole = [c for c in maybe if asked.matched[c][0] == hit]
+    maybe = whole or maybe
+    if len(maybe) == 1:
+        return Relevance(match=(maybe[0],))
+    if not maybe and previous:
+        earlier = relevance(channels, previous[-1], previous[:-1])
+        return Relevance(before=earlier.match or earlier.before, maybe=earlier.maybe)
+    return Relevance(maybe=tuple(maybe), before=_before(maybe, previous, names))
+
+
+def _places(phrase: list[list[int]]) -> set[int]:
+    return {i for run in phrase for i in run}
+
+
+def _full(asked: _Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
+    """Channels whose whole name is in the question, and where, in the order of the question.
+
+    Not those whose name an unknown word makes another's ("kitchen radiator temperature"). Of names
+    within each other ("kitchen temperature", "kitchen freezer temperature") the longest counts.
+    """
+    matched, hit = asked.matched, asked.hit
+    whole = [c for c, name in enumerate(asked.names) if matched[c][1] == len(name.words) > 0]
+    whole.sort(key=lambda c: (-len(matched[c][0]), -matched[c][2] / matched[c][1], -matched[c][1]))
+    taken: set[int] = set()
+    found = {}
+    for c in whole:
+        places = matched[c][0]
+        strange = (i for run in runs if _in_the_way(asked.words, run, hit, places) for i in run)
+        clear = places.difference(strange)
+        named = all(any(asked.meanings[i] & word for i in clear) for word in asked.names[c].needed)
+        if places - taken and named:
+            found[c] = clear
+        taken |= places
+    shared = Counter(i for places in found.values() for i in places)
+    own = {c: [i for i in places if shared[i] == 1] for c, places in found.items()}
+    return dict(sorted(found.items(), key=lambda item: min(own[item[0]] or item[1])))
+
+
+def _in_the_way(
+    words: Sequence[str], run: list[int], hit: frozenset[int], places: frozenset[int]
+) -> bool:
+    """Whether a word of `run` that nothing explains makes its name another than that at `places`.
+
+    A word behind a name may be a verb ("is the cellar humidity dwindling"), unless it is an id.
+    """
+    inside = [i for i in run if i in places]
+    if not inside:
+        return False
+    strange = [i for i in run if i not in hit]
+    return any(i < inside[-1] or len(words[i]) <= 2 or not words[i].isalpha() for i in strange)
+
+
+def _undominated(asked: _Question) -> list[int]:
+    """Channels that explain a word and of which none explains more, word for word."""
+    some = [c for c, (places, _, _) in enumerate(asked.matched) if places]
+    sets = {asked.matched[c][0] for c in some}
+    top = {each for each in sets if not any(each < other for other in sets)}
+    return [c for c in some if asked.matched[c][0] in top]
+
+
+def _before(
+    maybe: Sequence[int], previous: Sequence[str], names: Sequence[_Name]
+) -> tuple[int, ...]:
+    """Of the channels that fit, that which shares the most words with the question before."""
+    if not previous or not maybe:
+        return ()
+    last = _Question(previous[-1], names)
+    shared = {c: last.matched[c][1] for c in maybe}
+    most = max(shared.values())
+    best = [c for c, count in shared.items() if count == most]
+    return (best[0],) if most and len(best) == 1 else ()
 
 
 def rank(channels: Sequence[ChannelView], question: str) -> list[int]:

@@ -8,6 +8,13 @@ from typing import Protocol
 
 from edgespike.errors import DataError
 
+MARKS = (
+    *("match", "before", "maybe", "unknown", "group", "all", "alarms", "silent", "kinds", "alarm"),
+    *("stale", "value", "old", "none", "ok", "high", "low", "trend", "age", "since", "min", "max"),
+    *("mean", "unit", "count", "state", "same", "more", "diff"),
+)
+"""What opens the lines of a focus and their facts; see `edgespike.prompting.focus`."""
+
 
 class Encoder(Protocol):
     """What prompting needs of a tokenizer."""
@@ -27,7 +34,10 @@ class PromptTemplate:
     `system`, `end_system`, ... name control pieces; all of them empty means plain text with
     headings. `reading` is the control piece before each sensor line, or "" for lines that start
     with a dash. `preamble` is said before the readings. `budget` is the number of prompt tokens
-    that the model was trained to read.
+    that the model was trained to read, `focus` how many of them may tell, right before a question,
+    what matters to it, `frame` how many may show the whole picture before a single question.
+    `marks`: the focus has the lines and control pieces of `edgespike.prompting.focus`; without,
+    it is the channels that the question names.
     """
 
     system: str = "<|system|>"
@@ -39,6 +49,9 @@ class PromptTemplate:
     reading: str = ""
     preamble: str = "Answer briefly, only from these sensor readings:"
     budget: int = 448
+    focus: int = 25
+    frame: int = 65536
+    marks: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -50,24 +63,32 @@ class PromptTemplate:
             facts = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"the prompt template is not JSON: {error}") from error
-        known = {f.name: int if f.name == "budget" else str for f in fields(cls)}
+        known = {f.name: type(f.default) for f in fields(cls)}
         if not isinstance(facts, dict):
             raise DataError("the prompt template must be a JSON object")
         for name, value in facts.items():
             if name not in known:
                 raise DataError(f"the prompt template has an unknown entry {name!r}")
-            if not isinstance(value, known[name]) or isinstance(value, bool):
+            if type(value) is not known[name]:
                 raise DataError(f"{name!r} in the prompt template must be a {known[name].__name__}")
         return cls(**facts)
 
     def controls(self) -> tuple[str, ...]:
         """The control pieces that this template needs."""
         named = (self.system, self.end_system, self.user, self.end_user, self.assistant, self.stop)
-        return tuple(name for name in (*named, self.reading) if name)
+        marks = tuple(map(piece, MARKS)) if self.marks else ()
+        return tuple(name for name in (*named, self.reading, *marks) if name)
 
 
-BUNDLED = PromptTemplate(reading="<|spike|>", preamble="")
-"""The template that `training` teaches: every reading opens with a control piece."""
+def piece(mark: str) -> str:
+    """The control piece of a mark."""
+    return f"<|{mark}|>"
+
+
+BUNDLED = PromptTemplate(
+    reading="<|spike|>", preamble="", budget=320, focus=240, frame=0, marks=True
+)
+"""The template that `training` teaches: all that a question needs is in its focus."""
 
 PLAIN = PromptTemplate(system="", end_system="", user="", end_user="", assistant="", stop="")
 """Headings in plain text, for models whose tokenizer has no chat pieces."""

@@ -1,0 +1,221 @@
+"""Words of questions and names: how they are cut, which are ordinary, which mean the same."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_WORD = re.compile(r"[^\W_]+")
+_NUMBERED = re.compile(r"([^\W\d_]{3,})(\d+)|(\d+)([^\W\d_]{3,})")
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTION = _set(
+    "the a an is are was were be been being am of in at on to for from by with and or but than"
+    " as if it its this that these those there here i you we me my our us he she they them his"
+    " her their your do does did has have had can could will would shall should may might must"
+    " so not no yes what which who whom whose where when why how s m re ll t d ve isn aren wasn"
+    " don doesn didn please any some all every each both between vs versus too also just only"
+    " then now out up down off into onto over under about around"
+)
+"""Words that no sensor is known by."""
+
+CONJUNCTIONS = _set("and or than versus vs nor but with to")
+"""Words between two things that are asked for."""
+
+ORDINARY = _set(
+    "tell show give say read report get list name find check see look know need want like let"
+    " help display print state explain describe compare fetch bring pull provide share confirm"
+    " verify tells shows gives says reads reported reports reporting telling showing giving"
+    " update updates updated summary summarise summarize overview status situation value values"
+    " reading readings sensor sensors measurement measurements measured measure measures"
+    " measuring data number numbers figure figures level levels current currently present actual"
+    " actually latest last recent recently right moment today tonight yesterday hour hours"
+    " minute minutes second seconds day days week time times ago since long old age fresh stale"
+    " new newest oldest late lately still yet already ever again always often once soon high"
+    " higher highest low lower lowest max maximum min minimum mean average averages typical peak"
+    " top bottom biggest smallest largest greatest least most more less much many few big small"
+    " great good bad fine ok okay well alright better worse best worst normal normally usual"
+    " abnormal unusual strange odd weird wrong problem problems issue issues trouble troubles"
+    " alarm alarms alert alerts warning warnings critical danger dangerous safe safely limit"
+    " limits range ranges bound bounds threshold thresholds allowed permitted acceptable within"
+    " inside outside above below beyond beneath exceed exceeds exceeded exceeding violate"
+    " violated crossed cross trend trends trending rise rises rising risen rose fall falls"
+    " falling fallen fell drop drops dropping dropped climb climbs climbing climbed increase"
+    " increases increasing decrease decreases decreasing go goes going gone went move moves"
+    " moving stable steady constant change changes changing changed direction way open opened"
+    " closed close shut on off running run runs stopped stop active inactive idle locked"
+    " unlocked locking working work works online offline connected live alive dead silent quiet"
+    " happen happens happening happened unit units degree degrees percent kind kinds sort type"
+    " types thing things anything everything something nothing anyone everyone someone nobody"
+    " place places room rooms part parts one ones other others another two three four five first"
+    " difference differ between same equal different exactly roughly approximately really quite"
+    " very pretty bit lot little enough total count amount sum question questions answer answers"
+    " hi hello hey hiya yo greetings morning evening afternoon dear thanks thank thx ty cheers"
+    " kindly pls plz sorry excuse pardon ask asking wonder wondering curious interested quick"
+    " quickly briefly brief short shortly maybe perhaps possible possibly sure certain certainly"
+    " think thought believe guess mind worry worried concern concerned care attention attend"
+    " notice noticed heard hear history past earlier before after during previous previously"
+    " whole entire overall general generally because reason cause caused behind due come comes"
+    " coming came make makes making made means doing done take takes taken took keep keeps"
+    " keeping kept hold holds holding stay stays staying stayed turn turned turns switched"
+    " switch left leave set put seem seems looks looking sound sounds feel feels appear appears"
+    " remain remains become becomes getting gets got reach reaches reached hit hits stand stands"
+    " standing sit sits sitting lie lies lying exist exists available there hows whats wheres"
+    " whens whos thats im ive id dont doesnt isnt arent cant wont its lets gimme lemme wanna"
+    " gonna tho though however instead else apart except besides using use used uses presently"
+    " nowadays anymore meanwhile respect regarding concerning info information detail details"
+    " fact facts far further closer near nearby next ready must ought able against according"
+    " compared comparison versus relative per each warm warmer warmest cold colder coldest hot"
+    " hotter hottest cool cooler coolest chilly dry dryer drier driest wet wetter wettest humid"
+    " damp bright brighter brightest dark darker darkest loud louder loudest full fuller fullest"
+    " empty emptier emptiest heavy heavier heaviest fast faster fastest slow slower slowest"
+    " strong stronger strongest weak weaker weakest windy charged across act acting action amiss"
+    " anybody apply arrive attached averaged beat became becoming beeping begin behaving belongs"
+    " bigger break briefing broken calm case catch causing comfortable consume consumes"
+    " consuming consumption contact control correct creeping dangerously date dated decline"
+    " deserve deserves develop developed developing disconnected draw drawing drawn draws"
+    " drifting duration easy enumerate everywhere evolving excessive expected extreme extremes"
+    " eye failing faults fix fixing flat flip fluctuate fluctuated fluctuating freshness given"
+    " gotten greater growing happy hasn headed heading healthy hope idea indicate insufficient"
+    " jump large leads levelling line lost match matter meant misbehaving missing monitor"
+    " monitored moved movement note observe offer order outdated overheating pass passed picture"
+    " playing plus pointing progressing pulling quantities quote raising ranged rank ranks"
+    " receive received record red refreshed relate relax rely require requires respond"
+    " responding rundown sampled seeing seen send sending sense sent separates shrinking sinking"
+    " sleep sliding smaller soaring somebody speak spec spent spoke spot spread start statistics"
+    " stats story surging swing taking talk tendency ticking timestamp together tolerable touch"
+    " track triggered true trust typically unchanged upper usually valid varied vary watch"
+    " watched whether while grow grew surge plunge plunging spike spiking jumped jumping"
+    " steadily rapidly slowly sharply suddenly gradually evolve compute calculate estimate"
+    " predict forecast expect remember recall indicates shown showed gave told asked wants needs"
+    " likes listen urgent urgently asap immediately instantly honest honestly basically simply"
+    " exact precise approximate rough bother hesitate grab hand throw spit dump output echo"
+    " query request retrieve obtain acquire"
+)
+"""Words that people use around a sensor's name."""
+
+ALIASES = {
+    "temp": "temperature", "temps": "temperature", "tmp": "temperature", "hum": "humidity",
+    "rh": "humidity", "moist": "moisture", "press": "pressure", "volt": "voltage",
+    "illuminance": "light", "brightness": "light", "lux": "light", "luminosity": "light",
+    "rpm": "speed", "dust": "pm25", "batt": "battery", "bat": "battery", "sound": "noise",
+    "rssi": "signal", "linkquality": "link quality", "rainfall": "rain", "occupancy": "presence",
+    "consumption": "power", "carbon": "co2", "dioxide": "co2", "pm2": "pm25",
+    "precipitation": "rain",
+    "centre": "center", "color": "colour", "fridge": "refrigerator", "restroom": "bathroom",
+}  # fmt: skip
+"""Words of names and of questions that mean the same quantity or thing."""
+
+EVERYDAY = {
+    "temperature": "warm warmer warmest cold colder coldest hot hotter hottest cool cooler coolest"
+    " chilly heat heated heating degree degrees celsius fahrenheit freezing frozen boiling warmth"
+    " thermometer chill thermal",
+    "humidity": "humid damp drier dryer driest moist muggy",
+    "moisture": "wetter wettest drier driest damp moist watered",
+    "light": "bright brighter brightest dark darker darkest lit dim",
+    "power": "watt watts kilowatt kilowatts electricity load drawing draws consuming consumes"
+    " consume consumption using",
+    "energy": "electricity kwh consumed used consumption",
+    "voltage": "volt volts", "current": "amp amps ampere amperes", "pressure": "bar psi pascal",
+    "noise": "loud louder loudest noisy quiet quieter quietest decibel decibels",
+    "level": "full fuller fullest empty emptier emptiest fill filled",
+    "speed": "fast faster fastest slow slower slowest quick spinning revolutions",
+    "wind": "windy breeze", "weight": "heavy heavier heaviest weigh weighs light lighter",
+    "battery": "charge charged", "co2": "stuffy stale ppm",
+    "flow": "flowing flows", "vibration": "vibrating vibrate vibrates shaking",
+    "motion": "movement", "presence": "anybody somebody someone anyone occupied",
+    "ph": "acid acidic acidity alkaline", "frequency": "hertz", "signal": "reception",
+    "distance": "far", "rain": "rained raining rainy", "leak": "leaking leaks",
+    "people": "persons visitors",
+}  # fmt: skip
+"""Everyday words for what a quantity measures; only questions use them so."""
+
+QUANTITIES = frozenset(EVERYDAY) | frozenset(ALIASES) | frozenset(ALIASES.values())
+"""Words that name what is measured rather than where."""
+
+_MEANT: dict[str, frozenset[str]] = {}
+for _quantity, _words in EVERYDAY.items():
+    for _each in _words.split():
+        _MEANT[_each] = _MEANT.get(_each, frozenset()) | {_quantity}
+
+
+def cut(text: str) -> list[tuple[str, int, int]]:
+    """Words of `text` in lower case with their places; `pump07` is two, `07` is `7`."""
+    found = []
+    for match in _WORD.finditer(text):
+        word, start, end = match[0].casefold(), match.start(), match.end()
+        parts = _NUMBERED.fullmatch(word)
+        if parts:
+            first, second = (p for p in parts.groups() if p is not None)
+            middle = start + len(first)
+            found += [(_plain(first), start, middle), (_plain(second), middle, end)]
+        else:
+            found.append((_plain(word), start, end))
+    return found
+
+
+def _plain(word: str) -> str:
+    return word.lstrip("0") or "0" if word.isdecimal() else word
+
+
+def singular(word: str) -> str:
+    """`pumps` -> `pump`; words with digits and short ones stay."""
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss") and word.isalpha():
+        return word[:-1]
+    return word
+
+
+def meanings(word: str) -> frozenset[str]:
+    """What else a word of a name or question may be matched by."""
+    plain = singular(word)
+    alias = ALIASES.get(word) or ALIASES.get(plain)
+    return frozenset((word, plain, *(alias.split() if alias else ())))
+
+
+def asked_meanings(word: str) -> frozenset[str]:
+    """The same for a question, in which "warm" asks for a temperature."""
+    return meanings(word) | _MEANT.get(word, frozenset())
+
+
+@lru_cache(maxsize=4096)
+def ordinary(word: str) -> bool:
+    """Whether a word, or what it is a typing error for, is one that names no sensor."""
+    if word in FUNCTION or word in ORDINARY or singular(word) in ORDINARY:
+        return True
+    return len(word) >= 5 and any(
+        word[0] == known[0] and abs(len(word) - len(known)) < 2 and _distance(word, known) < 2
+        for known in ORDINARY
+        if len(known) >= 4
+    )
+
+
+def alike(one: str, two: str) -> bool:
+    """Whether `one` may be a typing error for `two`: by one letter, or two in a long word.
+
+    Never for words with digits: pump-07 isn't pump-08.
+    """
+    longer = max(len(one), len(two))
+    if min(len(one), len(two)) < 4 or not (one.isalpha() and two.isalpha()):
+        return False
+    if one[0] != two[0] and one[1:3] != two[1:3]:
+        return False
+    allowed = 2 if longer >= 8 else 1
+    return abs(len(one) - len(two)) <= allowed and _distance(one, two) <= allowed
+
+
+def _distance(one: str, two: str) -> int:
+    """Insertions, deletions, replacements and swaps of neighbours (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(two) + 1))
+    for i, a in enumerate(one, start=1):
+        last, before, row = before, row, [i]
+        for j, b in enumerate(two, start=1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == two[j - 2] and one[i - 2] == b:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

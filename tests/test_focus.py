@@ -1,0 +1,226 @@
+"""What code finds for a question by its words, and the lines that it says about it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgespike.prompting import BUNDLED, PromptTemplate, render, turn
+from edgespike.prompting.focus import focus_lines
+from edgespike.prompting.relevance import Relevance, relevance
+from edgespike.prompting.words import alike, cut
+from edgespike.sensing.picture import ChannelView, Picture
+
+
+class Characters:
+    """A tokenizer with a token per character; control pieces lie above all characters."""
+
+    bos_id = 1
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(c) for c in text]
+
+    def control(self, name: str) -> int:
+        return 0x110000 + sum(map(ord, name))
+
+
+NAMES = (
+    *(
+        "kitchen temperature",
+        "kitchen humidity",
+        "cellar temperature",
+        "kitchen freezer temperature",
+    ),
+    *("living room sensor temperature", "pump-07 pressure", "pump-08 pressure", "front door"),
+    *("garage door", "rack a temperature", "rack b temperature", "attic CO2", "hall motion"),
+)
+CHANNELS = tuple(ChannelView(name, "1", 1.0, quantity=name.split()[-1]) for name in NAMES)
+
+
+def names(indices: tuple[int, ...]) -> list[str]:
+    return [NAMES[i] for i in indices]
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("What is the kitchen temperature?", ["kitchen temperature"]),
+        ("KITCHEN TEMP??", ["kitchen temperature"]),
+        ("how warm is it in the kitchen", ["kitchen temperature"]),
+        ("kichen temprature", ["kitchen temperature"]),
+        ("the kitchen freezer temp", ["kitchen freezer temperature"]),
+        ("livingroom temperature", ["living room sensor temperature"]),
+        ("pump 7 pressure", ["pump-07 pressure"]),
+        ("pump08's pressure", ["pump-08 pressure"]),
+        ("rack B temp", ["rack b temperature"]),
+        ("is the front door open", ["front door"]),
+        ("how much co2 is there", ["attic CO2"]),
+        ("any motion in the hall?", ["hall motion"]),
+        ("is the kitchen temperature dwindling?", ["kitchen temperature"]),
+        ("kitchen and cellar temperature", ["kitchen temperature", "cellar temperature"]),
+        (
+            "the cellar or the kitchen, which is warmer?",
+            ["cellar temperature", "kitchen temperature"],
+        ),
+    ],
+)
+def test_a_question_names_channels_in_many_ways(question: str, found: list[str]) -> None:
+    got = relevance(CHANNELS, question)
+    assert sorted(names(got.match)) == sorted(found)
+    assert got.unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "unknown"),
+    [
+        ("What is the garage temperature?", "garage temperature"),
+        ("temperature in the garage", "garage temperature"),
+        ("how warm is the sauna?", "sauna temperature"),
+        ("pump-09 pressure", "pump-09 pressure"),
+        ("kitchen radiator temperature", "kitchen radiator temperature"),
+        ("attic humidity", "attic humidity"),
+        ("rack c temperature", "rack c temperature"),
+    ],
+)
+def test_what_no_channel_is_called_is_unknown(question: str, unknown: str) -> None:
+    got = relevance(CHANNELS, question)
+    assert (got.match, got.maybe, got.unknown) == ((), (), (unknown,))
+
+
+def test_what_several_channels_fit_is_asked_of_all() -> None:
+    doors = relevance(CHANNELS, "which doors are open?")
+    assert names(doors.maybe) == ["front door", "garage door"]
+    kitchen = relevance(CHANNELS, "how is the kitchen?")
+    assert len(kitchen.maybe) == 3
+
+
+def test_a_question_about_nothing_in_particular_finds_nothing() -> None:
+    for question in ("any alarms?", "is everything ok", "what can you do", "", "?!"):
+        assert relevance(CHANNELS, question) == Relevance()
+
+
+def test_a_question_may_lean_on_the_one_before() -> None:
+    kitchen = ("What is the kitchen temperature?",)
+    assert names(relevance(CHANNELS, "since when?", kitchen).before) == ["kitchen temperature"]
+    assert names(relevance(CHANNELS, "and the humidity?", kitchen).match) == ["kitchen humidity"]
+    assert names(relevance(CHANNELS, "the doors?", ("front door",)).before) == ["front door"]
+    assert relevance(CHANNELS, "and in the sauna?", kitchen).unknown == ("sauna",)
+    lowest = relevance(CHANNELS, "and the lowest?", ("which pressure is highest?",))
+    assert names(lowest.maybe) == ["pump-07 pressure", "pump-08 pressure"]
+
+
+def test_a_part_of_two_that_does_not_exist_is_said_beside_the_other() -> None:
+    got = relevance(CHANNELS, "kitchen temperature and sauna temperature")
+    assert (names(got.match), got.unknown) == (["kitchen temperature"], ("sauna temperature",))
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("kitchen", "kichen", True),
+        ("kitchen", "ktichen", True),
+        ("temperature", "temprature", True),
+        ("hall", "wall", True),
+        ("cellar", "attic", False),
+        ("pump7", "pump8", False),
+        ("co2", "co3", False),
+    ],
+)
+def test_typing_errors_are_small_and_never_in_numbers(one: str, two: str, same: bool) -> None:
+    assert alike(one, two) is alike(two, one) is same
+
+
+def test_words_are_cut_where_letters_meet_digits() -> None:
+    assert [w for w, _, _ in cut("Pump07 rack-3, CO2 0x00158d")] == [
+        "pump", "7", "rack", "3", "co2", "0x00158d",
+    ]  # fmt: skip
+
+
+HOUSE = (
+    ChannelView("hall temperature", "31.5", 31.5, "°C", "temperature", 4, False, "rising", "high",
+                "18", "28", "20.1", "31.5", "24.2", 700.0),
+    ChannelView("cellar temperature", "12", 12.0, "°C", "temperature", 60),
+    ChannelView("sauna temperature", "80.25", 80.25, "°C", "temperature", 60),
+    ChannelView("front door", "open", age_s=3, since_s=70),
+    ChannelView("garage door", "closed"),
+    ChannelView("well level", None, unit="cm", quantity="level", stale=True),
+)  # fmt: skip
+
+
+def said(question: str, *previous: str) -> str:
+    template = PromptTemplate(marks=True, focus=9999, frame=0)
+    block = turn(
+        Picture(0.0, HOUSE),
+        question,
+        tokenizer=Characters(),
+        template=template,
+        budget=9999,
+        previous=previous,
+    )
+    return block.text.split("<|endofsystem|>")[0].removeprefix("<|system|>")
+
+
+def test_a_named_channel_is_told_in_detail() -> None:
+    assert said("hall temperature?") == (
+        "<|match|>hall temperature<|value|>31.5 °C<|high|>above its limit of 28 °C<|trend|>rising"
+        "<|age|>4 s<|since|>11 min<|min|>20.1<|max|>31.5<|mean|>24.2<|unit|>°C"
+    )
+    assert said("well level") == "<|match|>well level<|none|>"
+
+
+def test_a_quantity_is_told_as_a_group_over_all_its_channels() -> None:
+    assert said("which temperature is highest?").startswith(
+        "<|group|>temperature<|count|>3<|max|>sauna temperature<|value|>80.25 °C"
+        "<|min|>cellar temperature<|value|>12 °C<|mean|>41.25 °C<|maybe|>hall temperature"
+    )
+    assert said("which doors are open?").startswith(
+        "<|group|>door<|count|>2<|state|>1 open: front door<|state|>1 closed: garage door"
+    )
+    assert said("hall or cellar temperature?").endswith(
+        "<|group|>temperature<|count|>2<|max|>hall temperature<|value|>31.5 °C"
+        "<|min|>cellar temperature<|value|>12 °C<|diff|>19.5 °C"
+    )
+
+
+def test_without_a_name_the_whole_picture_is_told() -> None:
+    assert said("is everything ok?") == (
+        "<|all|>6 sensors<|alarms|>1 alarm<|silent|>1 stale"
+        "<|kinds|>3 temperature, 2 door, 1 level"
+        "<|alarm|>hall temperature<|value|>31.5 °C<|high|>above its limit of 28 °C<|since|>11 min"
+        "<|stale|>well level<|none|>"
+    )
+
+
+def test_numbers_beyond_reason_take_no_part_in_sums() -> None:
+    huge = tuple(ChannelView(f"room {i} power", "1e999999", quantity="power") for i in (1, 2))
+    lines = [line for lines in focus_lines(huge, relevance(huge, "power?")) for line in lines]
+    assert max(len(text) for line in lines for _, text in line) < 200
+
+
+@given(st.lists(st.sampled_from([*NAMES, "and", "pump", "7", "warm", "?", ",", "xyz"]), max_size=9))
+def test_relevance_is_total_and_its_parts_are_disjoint(words: list[str]) -> None:
+    got = relevance(CHANNELS, " ".join(words), ["kitchen", "pump"])
+    assert not set(got.match) & set(got.maybe)
+    assert all(0 <= i < len(NAMES) for part in (got.match, got.maybe, got.near) for i in part)
+
+
+@pytest.mark.parametrize("budget", [60, 100, 200, 400])
+def test_a_focus_keeps_within_its_budget(budget: int) -> None:
+    picture = Picture(0.0, HOUSE)
+    block = render(picture, "temp?", tokenizer=Characters(), template=BUNDLED, budget=budget)
+    assert len(block.ids) <= budget
+    assert set(block.used) | set(block.left_out) == {c.name for c in HOUSE}
+
+
+def test_a_template_without_marks_shows_only_what_is_named_and_little_of_it() -> None:
+    template = PromptTemplate(focus=80)
+    block = turn(
+        Picture(0.0, HOUSE),
+        "is the front door open?",
+        tokenizer=Characters(),
+        template=template,
+        budget=400,
+    )
+    assert block.text.startswith("<|system|>\n- front door: open, 3 s ago<|endofsystem|><|user|>")
+    assert block.used == ("front door",)

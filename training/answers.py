@@ -1,0 +1,202 @@
+"""The one right answer to each kind of question, from the picture alone.
+
+Answers state the fact and never begin with yes or no: beside a wrong yes the right fact is worth
+nothing, and the fact answers either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgespike.prompting.describe import describe_age
+from edgespike.prompting.focus import (
+    MAX_KINDS,
+    MAX_LISTED,
+    Line,
+    amount,
+    kinds_of,
+    limits,
+    whole,
+)
+from edgespike.sensing.picture import ChannelView
+
+OTHER = "I can only answer questions about the sensors."
+HELP = (
+    "I answer questions about the sensors: values, limits, trends, ages, history, extremes, alarms."
+)
+UNKNOWN = "There is no sensor called"
+
+
+def silent(c: ChannelView) -> str | None:
+    """The answer to whatever is asked about a channel that is stale or has never reported."""
+    if c.text is None:
+        return f"The {c.name} has not reported yet."
+    if c.stale:
+        return f"The {c.name} {_was(c)}."
+    return None
+
+
+def _was(c: ChannelView) -> str:
+    when = f" {describe_age(c.age_s)} ago" if c.age_s is not None else ""
+    return f"was {amount(c)}{when}, the reading is stale"
+
+
+def _is(c: ChannelView) -> str:
+    """A channel's clause in a list, without "the"."""
+    if c.text is None:
+        return f"{c.name} has not reported yet"
+    if c.stale:
+        return f"{c.name} {_was(c)}"
+    bounds = limits(c)
+    beyond = f", {bounds[1]}" if bounds and bounds[0] != "ok" else ""
+    return f"{c.name} is {amount(c)}{beyond}"
+
+
+def several(channels: Sequence[ChannelView], total: int | None = None) -> str:
+    """Values of some channels; `total` is how many there are when these are not all."""
+    more = (total or len(channels)) - len(channels)
+    text = "The " + "; the ".join(_is(c) for c in channels)
+    return f"{text}; and {more} more." if more > 0 else f"{text}."
+
+
+def status(c: ChannelView) -> str:
+    bounds = limits(c)
+    return silent(c) or (
+        f"The {c.name} is {amount(c)}, {bounds[1] if bounds else 'it has no limits'}."
+    )
+
+
+def trend(c: ChannelView) -> str:
+    if c.trend is None:
+        return silent(c) or f"The {c.name} is {amount(c)}, its trend is not known."
+    return silent(c) or f"The {c.name} is {c.trend}, now {amount(c)}."
+
+
+def age(c: ChannelView) -> str:
+    if c.age_s is None:
+        return silent(c) or f"The age of the {c.name} is not known."
+    return silent(c) or f"The {c.name} was read {describe_age(c.age_s)} ago."
+
+
+def since(c: ChannelView) -> str:
+    if c.since_s is None:
+        return silent(c) or f"The {c.name} is {amount(c)}, since when is not known."
+    bounds = limits(c)
+    state = bounds[1] if bounds else amount(c)
+    return silent(c) or f"The {c.name} has been {state} for {describe_age(c.since_s)}."
+
+
+def stats(c: ChannelView) -> str:
+    if c.minimum is None or c.maximum is None or c.mean is None:
+        return silent(c) or f"The {c.name} is {amount(c)}, its history is not known."
+    unit = f" {c.unit}" if c.unit else ""
+    return silent(c) or (
+        f"The {c.name} was between {c.minimum} and {c.maximum}{unit}, {c.mean}{unit} on average."
+    )
+
+
+def unit(c: ChannelView) -> str:
+    return silent(c) or (
+        f"The {c.name} is measured in {c.unit}." if c.unit else f"The {c.name} has no unit."
+    )
+
+
+def unknown(name: str) -> str:
+    return f"{UNKNOWN} {name}."
+
+
+def _fact(line: Line, mark: str) -> str | None:
+    return next((text for name, text in line if name == mark), None)
+
+
+def extreme(group: Line, mark: str, word: str) -> str | None:
+    """Who has the highest or lowest, from a group's line."""
+    if same := _fact(group, "same"):
+        return f"All are {same}."
+    at = [name for name, _ in group].index(mark) if _fact(group, mark) else None
+    if at is None:
+        return None
+    return f"The {word} is the {group[at][1]} with {group[at + 1][1]}."
+
+
+def compare(group: Line) -> str | None:
+    """The two of a group's line."""
+    if same := _fact(group, "same"):
+        return f"Both are {same}."
+    values = [text for name, text in group if name == "value"]
+    high, low, gap = (_fact(group, mark) for mark in ("max", "min", "diff"))
+    if gap is None:
+        return None
+    return (
+        f"The {high} is higher with {values[0]}, the {low} is {values[1]}, a difference of {gap}."
+    )
+
+
+def mean(group: Line) -> str | None:
+    found = _fact(group, "mean")
+    count = _fact(group, "count")
+    return found and f"The {_fact(group, 'group')} of {count} sensors is {found} on average."
+
+
+def count(group: Line) -> str:
+    number = _fact(group, "count")
+    kind = _fact(group, "group")
+    return f"{number} {kind} sensor{'s' if number != '1' else ''}."
+
+
+def states(group: Line) -> str | None:
+    found = [text for name, text in group if name == "state"]
+    return "; ".join(found) + "." if found else None
+
+
+def _alarm(line: Line) -> str:
+    name, value, limit = line[0][1], line[1][1], line[2][1]
+    held = _fact(line, "since")
+    return f"the {name} is {value}, {limit}" + (f" for {held}" if held else "")
+
+
+def _alarms(channels: Sequence[ChannelView]) -> str:
+    """The worst alarms, as a tail for a sentence; empty without any."""
+    lines = [line for lines in whole(channels, fully=False) for line in lines]
+    shown = [_alarm(line) for line in lines if line[0][0] == "alarm"]
+    more = next((line[0][1] for line in lines if line[0][0] == "more"), None)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _head(channels: Sequence[ChannelView]) -> dict[str, str]:
+    return dict(next(iter(whole(channels, fully=True)))[0])
+
+
+def alarms(channels: Sequence[ChannelView]) -> str:
+    tail = _alarms(channels)
+    return f"{_head(channels)['alarms']}: {tail}." if tail else "There are no alarms."
+
+
+def summary(channels: Sequence[ChannelView]) -> str:
+    head, tail = _head(channels), _alarms(channels)
+    counts = f"{head['all']}, {head['alarms']}, {head['silent']}"
+    return f"{counts}: {tail}." if tail else f"{counts}."
+
+
+def stale(channels: Sequence[ChannelView]) -> str:
+    old = [c for c in channels if c.stale or c.text is None]
+    if not old:
+        return "No sensor is stale."
+    parts = []
+    for c in old[:MAX_LISTED]:
+        known = c.text is not None and c.age_s is not None
+        said = f", last read {describe_age(c.age_s or 0.0)} ago" if known else ""
+        parts.append(f"the {c.name}{said or (', not reported yet' if c.text is None else '')}")
+    more = len(old) - len(parts)
+    text = f"{_head(channels)['silent']}: {'; '.join(parts)}"
+    return f"{text}; and {more} more." if more > 0 else f"{text}."
+
+
+def total(channels: Sequence[ChannelView]) -> str:
+    return f"There {'is' if len(channels) == 1 else 'are'} {_head(channels)['all']}."
+
+
+def kinds(channels: Sequence[ChannelView]) -> str:
+    head = _head(channels)
+    listed = ", ".join(f"{number} {kind}" for kind, number in kinds_of(channels)[:MAX_KINDS])
+    return f"{head['all']}: {listed}." if listed else f"{head['all']}."

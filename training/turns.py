@@ -1,0 +1,358 @@
+"""Questions with their one right answer over a scene."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgespike.prompting.focus import MAX_LISTED, Line, groups_of, kind_of
+from edgespike.prompting.relevance import relevance
+from edgespike.prompting.words import ALIASES
+from edgespike.sensing.picture import ChannelView
+from training import answers
+from training.phrasings import ask, templates, typo
+from training.scenes import QUANTITIES, STATES, Scene, Split, subject
+
+WEIGHTS = {
+    "value": 20, "unknown": 14, "status": 12, "state": 5, "trend": 6, "age": 6, "since": 5,
+    "stats": 7, "unit": 2, "place": 4, "highest": 5, "lowest": 5, "compare": 4, "several": 5,
+    "partly": 2, "mean": 2, "count": 2, "states": 3, "alarms": 9, "stale": 4, "summary": 4,
+    "total": 2, "kinds": 2, "help": 2, "other": 5,
+}  # fmt: skip
+"""How often each family is asked, where a scene allows it."""
+
+FOLLOW = {
+    "value": 5, "place": 5, "status": 4, "trend": 3, "age": 3, "since": 3, "stats": 3,
+    "highest": 2, "lowest": 2,
+}  # fmt: skip
+"""How often each kind of question leans on the one before."""
+
+SINGLE: dict[str, Callable[[ChannelView], str]] = {
+    "status": answers.status,
+    "state": lambda c: answers.several([c]),
+    "value": lambda c: answers.several([c]),
+    "trend": answers.trend,
+    "age": answers.age,
+    "since": answers.since,
+    "stats": answers.stats,
+    "unit": answers.unit,
+}
+"""Answers about one channel."""
+
+WHOLE: dict[str, Callable[[Sequence[ChannelView]], str]] = {
+    "alarms": answers.alarms,
+    "stale": answers.stale,
+    "summary": answers.summary,
+    "total": answers.total,
+    "kinds": answers.kinds,
+    "help": lambda channels: answers.HELP,
+    "other": lambda channels: answers.OTHER,
+}
+"""Answers about the whole picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question of a family and its right answer; `about` are the channels that it names."""
+
+    family: str
+    question: str
+    answer: str
+    about: tuple[int, ...] = ()
+
+
+def spoken(rng: random.Random, place: str, what: str, name: str) -> str:
+    """How people say a name: as it is, "temp in the kitchen", in other letters, with an error."""
+    style = rng.random()
+    if style < 0.18:
+        if rng.random() < 0.3:
+            what = next((short for short, long in ALIASES.items() if long == what), what)
+        if rng.random() < 0.25:
+            return f"{place}'s {what}"
+        return (
+            f"{what} {rng.choice(('in the', 'of the', 'of', 'in', 'at', 'at the', 'for'))} {place}"
+        )
+    if style < 0.24:
+        return f"{place} {next((s for s, long in ALIASES.items() if long == what), what)}"
+    if style < 0.42:
+        name = name.lower()
+    elif style < 0.46:
+        name = name.upper()
+    if rng.random() < 0.4:
+        name = name.replace("_", " ")
+    if rng.random() < 0.07:
+        name = typo(rng, name)
+    return name
+
+
+class Asker:
+    """Asks about one scene."""
+
+    def __init__(self, rng: random.Random, split: Split, scene: Scene) -> None:
+        self.rng, self.split, self.scene = rng, split, scene
+        self.channels = scene.picture.channels
+
+    def turn(self, family: str) -> Turn | None:
+        """A question of `family` that this scene can answer, or None when it can't."""
+        if family in WHOLE:
+            return self._whole(family)
+        if family in SINGLE:
+            return self._single(family)
+        make: dict[str, Callable[[], Turn | None]] = {
+            "unknown": self._unknown,
+            "place": self._place,
+            "several": self._several,
+            "partly": self._partly,
+            "compare": self._compare,
+            "highest": lambda: self._extreme("highest", "max"),
+            "lowest": lambda: self._extreme("lowest", "min"),
+            "mean": lambda: self._grouped("mean", answers.mean),
+            "count": lambda: self._grouped("count", answers.count),
+            "states": self._states,
+        }
+        return make[family]()
+
+    def drawn(self) -> Turn:
+        """A turn of a family drawn by WEIGHTS."""
+        while True:
+            family = self.rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
+            if found := self.turn(family):
+                return found
+
+    def same(self, index: int, family: str) -> Turn | None:
+        """A question of `family` about a given channel, by its name."""
+        c = self.channels[index]
+        fill = {"n": self._spoken(index)}
+        if "{s}" in "".join(templates()[family][self.split]):
+            fill["s"] = self._state(c)
+        if family == "state" and c.number is not None:
+            return None
+        return Turn(family, self._ask(family, **fill), SINGLE[family](c), (index,))
+
+    def _ask(self, family: str, **fill: str) -> str:
+        return ask(self.rng, self.split, family, **fill)
+
+    def _spoken(self, index: int) -> str:
+        return spoken(self.rng, *self.scene.parts[index], self.channels[index].name)
+
+    def _state(self, c: ChannelView) -> str:
+        values = next((v for _, v in STATES if c.text in v), None)
+        if values is None or c.number is not None:
+            return self.rng.choice(("too high", "too low", "in alarm", "so", "out of range"))
+        return self.rng.choice((c.text or "", *values))
+
+    def _single(self, family: str) -> Turn | None:
+        worded = [i for i, c in enumerate(self.channels) if c.text is not None and c.number is None]
+        numeric = [i for i, c in enumerate(self.channels) if c.number is not None or c.unit]
+        some = list(range(len(self.channels)))
+        if family == "state":
+            some = worded
+        elif family in ("status", "trend", "stats", "unit") or (family == "since" and numeric):
+            some = [*numeric, *numeric, *numeric, *worded] if family != "unit" else numeric
+        if family == "since":
+            some = [i for i in range(len(self.channels)) if self.channels[i].since_s is not None]
+        if not some:
+            return None
+        index = self.rng.choice(some)
+        everyday = f"{family} of {kind_of(self.channels[index])}"
+        if everyday in templates() and self.rng.random() < 0.3:
+            place = self.scene.parts[index][0]
+            question = self._ask(everyday, p=place)
+            return Turn(family, question, SINGLE[family](self.channels[index]), (index,))
+        return self.same(index, family)
+
+    def _whole(self, family: str) -> Turn:
+        thing = self.rng.choice(templates()["things"][self.split])
+        kind = kind_of(self.rng.choice(self.channels))
+        question = self._ask(family, x=thing, q=kind or "value")
+        return Turn(family, question, WHOLE[family](self.channels))
+
+    def _unknown(self) -> Turn | None:
+        place, what = self._strange()
+        name = f"{place} {what}"
+        if any(name.casefold() == c.name.casefold() for c in self.channels):
+            return None
+        family = self.rng.choice(
+            ("value", "value", "value", "status", "trend", "age", "since", "stats", "unit", "state")
+        )
+        kind = what.split(" ")[-1]
+        everyday = f"{self.rng.choice(('value', 'status'))} of {kind}"
+        if everyday in templates() and self.rng.random() < 0.4:
+            question = self._ask(everyday, p=place)
+        else:
+            state = self.rng.choice(self.rng.choice(STATES)[1])
+            question = self._ask(family, n=spoken(self.rng, place, what, name), s=state)
+        found = relevance(self.channels, question)
+        if not found.unknown or found.match or found.maybe:
+            return None
+        return Turn("unknown", question, answers.unknown(found.unknown[0]))
+
+    def _strange(self) -> tuple[str, str]:
+        """Place and quantity of a channel that the scene lacks; often one of them is known."""
+        rng = self.rng
+        place = subject(rng, self.split)
+        what = rng.choice(rng.choice(QUANTITIES).names)
+        if rng.random() < 0.15:
+            what = rng.choice(rng.choice(STATES)[0])
+        style = rng.random()
+        if style < 0.35:
+            place = rng.choice(self.scene.parts)[0]
+        elif style < 0.7:
+            what = rng.choice(self.scene.parts)[1]
+        elif style < 0.85:
+            place, what = rng.choice(self.scene.parts)
+            place = f"{place} {rng.choice((subject(rng, self.split), '2', 'B', '17'))}"
+        return place, what
+
+    def _pair(self) -> tuple[int, int] | None:
+        if len(self.channels) < 2:
+            return None
+        one, two = self.rng.sample(range(len(self.channels)), 2)
+        return one, two
+
+    def _several(self) -> Turn | None:
+        pair = self._pair()
+        if pair is None:
+            return None
+        one, two = (self.channels[i] for i in pair)
+        place, what = self.scene.parts[pair[1]]
+        first, second = self._spoken(pair[0]), self._spoken(pair[1])
+        if what == self.scene.parts[pair[0]][1] and self.rng.random() < 0.4:
+            first = self.scene.parts[pair[0]][0]  # "kitchen and cellar temperature"
+            second = f"{place} {what}"
+        question = self._ask("several", a=first, b=second)
+        return Turn("several", question, answers.several([one, two]), pair)
+
+    def _partly(self) -> Turn | None:
+        """One sensor that is there and one that isn't."""
+        place, what = self._strange()
+        index = self.rng.randrange(len(self.channels))
+        question = self._ask("several", a=self._spoken(index), b=f"{place} {what}")
+        found = relevance(self.channels, question)
+        if found.match != (index,) or len(found.unknown) != 1:
+            return None
+        known = answers.several([self.channels[index]]).removesuffix(".")
+        answer = f"{known}; there is no sensor called {found.unknown[0]}."
+        return Turn("partly", question, answer, (index,))
+
+    def _compare(self) -> Turn | None:
+        pairs = [
+            (i, j)
+            for i, one in enumerate(self.channels)
+            for j, two in enumerate(self.channels)
+            if i != j and one.number is not None and two.number is not None
+            and one.unit == two.unit and kind_of(one) == kind_of(two)
+        ]  # fmt: skip
+        if not pairs:
+            return None
+        pair = self.rng.choice(pairs)
+        group = list(groups_of([self.channels[i] for i in pair]))
+        answer = answers.compare(group[0]) if group else None
+        question = self._ask("compare", a=self._spoken(pair[0]), b=self._spoken(pair[1]))
+        return (answer and Turn("compare", question, answer, pair)) or None
+
+    def _place(self) -> Turn | None:
+        """All that a place has."""
+        place = self.rng.choice(self.scene.parts)[0]
+        question = self._ask("place", p=place)
+        found = relevance(self.channels, question)
+        fits = found.maybe or found.match
+        if any(place.casefold() not in self.scene.parts[i][0].casefold() for i in fits):
+            return None
+        here = [i for i, (p, _) in enumerate(self.scene.parts) if p == place]
+        if not set(here) <= set(fits) or found.unknown:
+            return None
+        shown = [self.channels[i] for i in fits[:MAX_LISTED]]
+        return Turn("place", question, answers.several(shown, len(fits)), tuple(fits))
+
+    def _kind(self) -> tuple[str, list[ChannelView]] | None:
+        """A quantity that several channels have in one unit, and these."""
+        found: dict[str, list[ChannelView]] = {}
+        for c in self.channels:
+            found.setdefault(kind_of(c), []).append(c)
+        fit = [(kind, group) for kind, group in found.items() if kind and len(group) > 1]
+        return self.rng.choice(fit) if fit else None
+
+    def _group(self, kind: str) -> tuple[list[Line], list[ChannelView]] | None:
+        """The group that the word for a quantity stands for, if it stands for one."""
+        found = relevance(self.channels, f"{kind}?")
+        members = [self.channels[i] for i in found.maybe]
+        groups = list(groups_of(members))
+        one_unit = len({c.unit for c in members if c.text is not None}) == 1
+        return (groups, members) if len(groups) == 1 and one_unit else None
+
+    def _extreme(self, family: str, mark: str) -> Turn | None:
+        picked = self._kind()
+        grouped = picked and self._group(picked[0])
+        if not picked or not grouped:
+            return None
+        answer = answers.extreme(grouped[0][0], mark, family)
+        if answer is None:
+            return None
+        everyday = f"{family} of {picked[0]}"
+        if everyday in templates() and self.rng.random() < 0.5:
+            return Turn(family, self._ask(everyday), answer)
+        return Turn(family, self._ask(family, q=picked[0]), answer)
+
+    def _grouped(self, family: str, make: Callable[[Line], str | None]) -> Turn | None:
+        picked = self._kind()
+        grouped = picked and self._group(picked[0])
+        answer = make(grouped[0][0]) if grouped else None
+        if not picked or answer is None:
+            return None
+        return Turn(family, self._ask(family, q=picked[0]), answer)
+
+    def _states(self) -> Turn | None:
+        picked = self._kind()
+        grouped = picked and self._group(picked[0])
+        answer = answers.states(grouped[0][0]) if grouped else None
+        if not picked or answer is None:
+            return None
+        state = self._state(picked[1][0])
+        return Turn("states", self._ask("states", q=picked[0], s=state), answer)
+
+    def follow(self, before: Turn) -> Turn | None:
+        """A question that leans on `before`, if one can."""
+        kind = self.rng.choices(tuple(FOLLOW), tuple(FOLLOW.values()))[0]
+        family = f"follow_{kind}"
+        if kind in ("highest", "lowest"):
+            if before.family not in ("highest", "lowest", "mean"):
+                return None
+            found = relevance(self.channels, before.question)
+            groups = list(groups_of([self.channels[i] for i in found.maybe]))
+            mark = "max" if kind == "highest" else "min"
+            answer = answers.extreme(groups[0], mark, kind) if groups else None
+            return (answer and Turn(family, self._ask(family), answer)) or None
+        if len(before.about) != 1 or before.family not in SINGLE:
+            return None
+        index = before.about[0]
+        if kind not in ("value", "place"):
+            return Turn(family, self._ask(family), SINGLE[kind](self.channels[index]), (index,))
+        place, what = self.scene.parts[index]
+        part, fixed = (1, place) if kind == "value" else (0, what)
+        others = [
+            i for i, each in enumerate(self.scene.parts) if i != index and each[1 - part] == fixed
+        ]
+        if not others:
+            return None
+        other = self.rng.choice(others)
+        fill = {"q" if kind == "value" else "p": self.scene.parts[other][part]}
+        question = self._ask(family, **fill)
+        return Turn(family, question, answers.several([self.channels[other]]), (other,))
+
+
+def clean_turn(turn: Turn, channels: Sequence[ChannelView], previous: Sequence[str]) -> bool:
+    """Whether code finds for the question what its answer needs: what a model can learn from."""
+    if not turn.about:
+        return True
+    found = relevance(channels, turn.question, previous)
+    if turn.family == "place":
+        return True
+    if turn.family == "compare":
+        return set(found.match) == set(turn.about)
+    if len(turn.about) > 1:
+        return found.match == turn.about
+    if turn.family.startswith("follow_"):
+        return (found.before or found.match) == turn.about
+    return found.match == turn.about and (turn.family == "partly") == bool(found.unknown)

@@ -172,10 +172,12 @@ def test_home_assistant_finds_the_node_and_every_entity_works(
     hass.publish(found["stop"]["command_topic"], found["stop"]["payload_press"])
     assert hass.final("long").body["finish_reason"] == "cancelled"
 
-    select = found["log_level"]
-    command = render(select["command_template"], b"debug")
-    hass.publish(select["command_topic"], command)
-    measured = state("log_level", "debug").payload
+    for name, option in (("grounding", "report"), ("log_level", "debug")):
+        select = found[name]
+        assert option in select["options"]
+        command = render(select["command_template"], option.encode())
+        hass.publish(select["command_topic"], command)
+        measured = state(name, option).payload
     for name, entity in found.items():
         if entity.get("state_class") == "measurement":
             assert float(render(entity["value_template"], measured)) >= 0, name

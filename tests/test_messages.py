@@ -261,13 +261,14 @@ def test_an_answer_on_the_wire_is_as_documented() -> None:
         Usage(10, 4),
         Timing(0.5, 20.0, 40.0, 99.5),
         ContextUse(("hall temperature",), 8, ("attic humidity",)),
+        model="bundled@0123abcd",
     )
     assert answer.to_bytes().decode() == (
         '{"type":"answer","id":"q","seq":3,"text":"21.50 °C","finish_reason":"stop",'
         '"usage":{"prompt_tokens":10,"completion_tokens":4},'
         '"timing":{"queue_ms":0.5,"first_token_ms":20.0,"total_ms":40.0,"tokens_per_s":99.5},'
         '"context":{"sensors":["hall temperature"],"tokens":8,"left_out":["attic humidity"]},'
-        '"grounding":null}'
+        '"grounding":null,"model":"bundled@0123abcd"}'
     )
 
 

@@ -34,7 +34,18 @@ def zones(directory: Path, *facts: tuple[str, str]) -> Path:
 def test_the_processors_temperature_is_preferred(
     facts: list[tuple[str, str]], expected: float | None, tmp_path: Path
 ) -> None:
-    assert temperature_c(zones(tmp_path / "thermal", *facts)) == expected
+    assert temperature_c(zones(tmp_path / "thermal", *facts), tmp_path) == expected
+
+
+def test_a_processor_without_a_zone_is_found_by_its_chip(tmp_path: Path) -> None:
+    for number, (name, degrees) in enumerate([("nvme", "39850"), ("k10temp", "61250")]):
+        chip = tmp_path / "chips" / f"hwmon{number}"
+        chip.mkdir(parents=True)
+        (chip / "name").write_text(f"{name}\n")
+        (chip / "temp1_input").write_text(f"{degrees}\n")
+    places = zones(tmp_path / "thermal", ("acpitz", "27800"))
+    assert temperature_c(places, tmp_path / "chips") == 61.2
+    assert temperature_c(places, tmp_path / "nowhere") == 27.8
 
 
 def test_memory_is_the_resident_set_of_this_process(tmp_path: Path) -> None:
@@ -47,9 +58,23 @@ def test_memory_is_the_resident_set_of_this_process(tmp_path: Path) -> None:
 
 
 def test_averages_leave_out_what_is_unknown() -> None:
-    assert averages([]) == {"answers": 0, "first_token_ms": None, "tokens_per_s": None}
+    assert averages([]) == {
+        "answers": 0,
+        "first_token_ms": None,
+        "first_token_p50_ms": None,
+        "first_token_p95_ms": None,
+        "tokens_per_s": None,
+    }
     timings = [Timing(0, 100.0, 200.0, 50.0), Timing(0, None, 10.0, None), Timing(0, 300.0, 9, 30)]
-    assert averages(timings) == {"answers": 3, "first_token_ms": 200.0, "tokens_per_s": 40.0}
+    assert averages(timings) == {
+        "answers": 3,
+        "first_token_ms": 200.0,
+        "first_token_p50_ms": 100.0,
+        "first_token_p95_ms": 300.0,
+        "tokens_per_s": 40.0,
+    }
+    many = averages([Timing(0, float(ms), 0, None) for ms in range(1, 101)])
+    assert (many["first_token_p50_ms"], many["first_token_p95_ms"]) == (50.0, 95.0)
 
 
 def test_metrics_tell_speed_firing_rates_and_memory_soon_after_an_answer(

@@ -55,8 +55,10 @@ class Answering:
         generation: Generation,
         send: Send,
         clock: Callable[[], float],
+        model_name: str,
     ) -> None:
         """`send` publishes the replies before the last, if they were asked for."""
+        self._model_name = model_name
         self.job = job
         self.prepared = prepared
         self.grounds = grounds
@@ -116,6 +118,7 @@ class Answering:
             ),
             context=ContextUse(prepared.used, len(prepared.ids), prepared.left_out),
             grounding=asdict(self.grounds.check(text)),
+            model=self._model_name,
         )
 
     def _tell_progress(self) -> None:
@@ -142,6 +145,8 @@ class Answerer:
         """
         self.parallel = settings().parallel
         self.spike_rates: SpikeRates | None = None
+        # A name that says which weights: another training, another precision, another name.
+        self.model_name = f"{model.container.path.stem}@{model.fingerprint[:12]}"
         self._model = model
         self._vocabulary = Vocabulary(model.tokenizer)
         self._contexts = contexts
@@ -175,7 +180,7 @@ class Answerer:
                 constraint=Grounded(self._vocabulary, grounds) if enforced else None,
             ),
         )
-        return Answering(job, prepared, grounds, generation, send, self._clock)
+        return Answering(job, prepared, grounds, generation, send, self._clock, self.model_name)
 
     def step(self, answerings: Sequence[Answering]) -> None:
         """Bring all of them forward by one step of the model. Those with a `reply` are finished."""

@@ -111,6 +111,17 @@ def discovery(settings: Config, *, software: str, temperature: bool) -> dict[str
             value_template="{{ value_json.log_level }}",
             entity_category="config",
         ),
+        "grounding": entity(
+            "grounding",
+            "select",
+            "Grounding",
+            command_topic=topic("control"),
+            command_template="grounding {{ value }}",
+            options=["enforce", "report"],
+            state_topic=topic("metrics"),
+            value_template="{{ value_json.grounding }}",
+            entity_category="config",
+        ),
         "first_token": measured(
             "first_token",
             "First token",

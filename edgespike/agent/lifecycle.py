@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import Any
 
 import structlog
 
 from edgespike.agent import mqtt
-from edgespike.agent.answering import Answerer, SpikeRates
+from edgespike.agent.answering import Answerer
 from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Bounds, Journal
+from edgespike.agent.metrics import Metrics
 from edgespike.agent.notify import Notifier
 from edgespike.agent.service import Events, Reload, Service, Stop
 from edgespike.agent.sharing import Group
 from edgespike.agent.triggers import Alerts
-from edgespike.agent.vitals import averages, memory_mb, temperature_c
 from edgespike.agent.worker import Worker
 from edgespike.config import Config
 from edgespike.errors import InternalError
 from edgespike.sensing import Sensing
 from edgespike.telemetry import Counters
 
-METRICS_EVERY_S = 10.0
-"""At least so often; after an answer or a switch, at the next turn."""
 STOP_WITHIN_S = 10.0
 """Longest time between the first signal and the end of the process."""
 
 _TICK_S = 0.5
-_METRICS_PAUSE_S = 1.0
 _PRUNE_EVERY_S = 30.0
 _STALLED_KEEPALIVES = 3
 """Keep-alive intervals without the confirmation of a message, after which we connect anew."""
@@ -102,12 +98,19 @@ class Daemon:
             self._events.post,
             self._service.desk.send,
         )
+        self._metrics = Metrics(
+            self._service,
+            self._worker,
+            self._inbox,
+            self._alerts,
+            self._sensing,
+            self._counters,
+            self._publish_metrics,
+        )
+        self._exposition = _exposition(settings, self._log)
         self._watchdog_s = self._notifier.watchdog_s or settings.board.watchdog_s
-        self._started = time.monotonic()
-        self._metrics_at = self._metrics_due = self._started
-        self._metrics_state: tuple[object, ...] = ()
-        self._prune_due = self._started + _PRUNE_EVERY_S
-        self._alive_due = self._started
+        self._alive_due = time.monotonic()
+        self._prune_due = self._alive_due + _PRUNE_EVERY_S
         self._signals = 0
         self._stuck = False
 
@@ -147,18 +150,7 @@ class Daemon:
         if now >= self._alive_due:
             self._alive_due = now + min(1.0, self._watchdog_s / 4)
             self._look_after(now)
-        state = (
-            self._service.desk.answered,
-            self._inbox.paused,
-            self._service.settings.logging.level,
-        )
-        if state != self._metrics_state:
-            self._metrics_due = min(self._metrics_due, self._metrics_at + _METRICS_PAUSE_S)
-        if now >= self._metrics_due:
-            sent = self._publish_metrics()
-            self._metrics_at = now
-            self._metrics_due = now + (METRICS_EVERY_S if sent else _METRICS_PAUSE_S)
-            self._metrics_state = state
+        self._metrics.step()
         if now >= self._prune_due:
             self._prune_due = now + _PRUNE_EVERY_S
             self._service.desk.prune()
@@ -228,33 +220,15 @@ class Daemon:
         now = time.time()
         self._sensing.ingest(message.topic, message.payload, now, retained=message.retain)
 
-    def _publish_metrics(self) -> bool:
+    def _publish_metrics(self, facts: Mapping[str, Any]) -> bool:
         """Publish them; whether there was a connection to do so."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        timings = self._service.desk.timings
-        facts = {
-            "uptime_s": round(time.monotonic() - self._started, 1),
-            "max_rss_mb": round(usage.ru_maxrss / 1024, 1),
-            "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
-            "waiting": len(self._inbox),
-            "alerts_waiting": len(self._alerts),
-            "paused": self._inbox.paused,
-            "log_level": self._service.settings.logging.level,
-            "busy": self._worker.busy,
-            "unconfirmed": self._service.desk.unconfirmed,
-            "last_timing": asdict(timings[-1]) if timings else None,
-            "recent": averages(timings),
-            "spike_rates": _rounded(self._worker.spike_rates),
-            "temperature_c": temperature_c(),
-            "rss_mb": memory_mb(),
-            "counters": self._counters.snapshot(),
-            "sensors": dict(self._sensing.counts()),
-            "group": self._service.group.facts() if self._service.group else None,
-        }
-        topic = self._service.settings.topic("metrics")
+        settings = self._service.settings
+        if self._exposition is not None:
+            self._exposition(facts)
         # At QoS 1, so that a connection that has silently stopped working is found out.
         # Retained, so that whoever comes to look sees something at once.
-        message = self._prompts.publish(topic, json.dumps(facts).encode(), qos=1, retain=True)
+        payload = json.dumps(facts, ensure_ascii=False).encode()
+        message = self._prompts.publish(settings.topic("metrics"), payload, qos=1, retain=True)
         return message is not None
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
@@ -284,14 +258,19 @@ def _open_journal(settings: Config, log: structlog.typing.FilteringBoundLogger) 
     return journal
 
 
-def _rounded(rates: SpikeRates | None) -> dict[str, object] | None:
-    """Firing rates short enough to publish: the encoder's, and one for each layer."""
-    if rates is None:
+def _exposition(
+    settings: Config, log: structlog.typing.FilteringBoundLogger
+) -> Callable[[Mapping[str, Any]], None] | None:
+    """What takes the metrics for Prometheus, if that is wanted."""
+    endpoint = settings.prometheus.endpoint
+    if endpoint is None:
         return None
-    return {
-        "encoder": round(rates["encoder"], 4),
-        "layers": [round(rate, 4) for rate in rates["layers"]],
-    }
+    from edgespike.agent.prometheus import Exposition, page
+
+    exposition = Exposition(endpoint)
+    exposition.start()
+    log.info("prometheus", port=exposition.port)
+    return lambda facts: exposition.update(page(settings.node, facts))
 
 
 def _prompt_link(settings: Config) -> mqtt.Link:

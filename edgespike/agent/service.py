@@ -29,7 +29,7 @@ from edgespike.agent.homeassistant import HomeAssistant
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Journal
 from edgespike.agent.sharing import Group, Heard
-from edgespike.config import Config, LogLevel
+from edgespike.config import Config, GroundingMode, LogLevel
 from edgespike.errors import EdgespikeError, UnavailableError
 from edgespike.messages import BadPrompt, parse_cancel
 from edgespike.telemetry import Counters
@@ -42,7 +42,10 @@ UNSTABLE = 3
 another client took the session."""
 
 
-_CONTROLS = ("pause", "resume", "reload", "cancel", *(f"log {level}" for level in telemetry.LEVELS))
+_CONTROLS = (
+    *("pause", "resume", "reload", "cancel", "grounding enforce", "grounding report"),
+    *(f"log {level}" for level in telemetry.LEVELS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +250,7 @@ class Service:
             self.desk.cancel(id)
 
     def _control(self, message: Incoming) -> None:
-        command = message.payload[:16].decode(errors="replace").strip()
+        command = message.payload[:32].decode(errors="replace").strip()
         self._log.info("control", command=command)
         match command:
             case "pause":
@@ -264,6 +267,11 @@ class Service:
                     self.settings, logging=replace(self.settings.logging, level=level)
                 )
                 telemetry.configure(level, self.settings.logging.format)
+            case "grounding enforce" | "grounding report":
+                mode = cast(GroundingMode, command.removeprefix("grounding "))
+                self.settings = replace(
+                    self.settings, prompts=replace(self.settings.prompts, grounding=mode)
+                )
             case _:
                 self._log.warning("unknown_control", known=_CONTROLS)
 

@@ -94,6 +94,11 @@ class Worker:
         """Firing rates of the latest answer, if there was one."""
         return None if self._answerer is None else self._answerer.spike_rates
 
+    @property
+    def model(self) -> str | None:
+        """Which model answers, once it is loaded."""
+        return None if self._answerer is None else self._answerer.model_name
+
     def moved_within(self, seconds: float) -> bool:
         """Whether the thread is alive and has made progress lately (idle waiting is progress)."""
         return self._thread.is_alive() and time.monotonic() - self._moved < seconds

@@ -18,7 +18,8 @@ from edgespike.config.daemon import (
     load_config,
 )
 from edgespike.config.homeassistant import HomeAssistantSettings
-from edgespike.config.prompts import ContextSettings, PromptSettings
+from edgespike.config.prometheus import Endpoint, PrometheusSettings
+from edgespike.config.prompts import ContextSettings, GroundingMode, PromptSettings
 from edgespike.config.triggers import Trigger
 
 __all__ = [
@@ -29,10 +30,13 @@ __all__ = [
     "ChannelSettings",
     "Config",
     "ContextSettings",
+    "Endpoint",
+    "GroundingMode",
     "HomeAssistantSettings",
     "LogLevel",
     "LoggingSettings",
     "ModelSettings",
+    "PrometheusSettings",
     "PromptSettings",
     "SensorSource",
     "Tls",

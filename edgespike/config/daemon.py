@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from edgespike.config.broker import Broker
 from edgespike.config.channels import SensorSource
 from edgespike.config.homeassistant import HomeAssistantSettings
+from edgespike.config.prometheus import PrometheusSettings
 from edgespike.config.prompts import ContextSettings, PromptSettings
 from edgespike.config.triggers import MAX_TRIGGERS, Trigger
 from edgespike.profiles import BoardProfile, Isa, ProfileLibrary, SensorProfile, name_problem
@@ -131,6 +132,9 @@ class Config:
     homeassistant: Annotated[
         HomeAssistantSettings, Setting("Entities in Home Assistant, by its MQTT discovery.")
     ] = field(default_factory=HomeAssistantSettings)
+    prometheus: Annotated[PrometheusSettings, Setting("Metrics over HTTP.")] = field(
+        default_factory=PrometheusSettings
+    )
     state_dir: Annotated[
         Path,
         Setting(

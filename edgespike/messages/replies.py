@@ -93,7 +93,9 @@ class ContextUse:
 
 @dataclass(frozen=True, slots=True)
 class Answer(_Reply):
-    """The last reply to a prompt that was served. `grounding` is a JSON object or None."""
+    """The last reply to a prompt that was served. `grounding` is a JSON object or None; `model`
+    says which one answered, as name@version.
+    """
 
     type: ClassVar[str] = "answer"
     id: str
@@ -104,6 +106,7 @@ class Answer(_Reply):
     timing: Timing = field(default_factory=Timing)
     context: ContextUse = field(default_factory=ContextUse)
     grounding: Mapping[str, Any] | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +180,5 @@ def _parse_answer(body: Mapping[str, Any]) -> Answer:
             texts_of(context, "sensors"), whole_of(context, "tokens"), texts_of(context, "left_out")
         ),
         grounding=grounding if isinstance(grounding, dict) else None,
+        model=text_of(body, "model") if body.get("model") is not None else None,
     )

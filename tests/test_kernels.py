@@ -21,7 +21,7 @@ compiler.configure(ISA)
 
 import reference  # noqa: E402  (kernels are imported after the instruction set is chosen)
 
-from edgespike.kernels import attention, dense, norm, simd, sparse, step, sync  # noqa: E402
+from edgespike.kernels import attention, dense, int_tiles, norm, simd, sparse, step, sync  # noqa: E402
 from edgespike.model import arrays  # noqa: E402
 
 SIZES = [1, 2, 7, 31, 32, 33, 63, 127, 128, 129, 160, 200, 1000]
@@ -37,18 +37,18 @@ def jit(function):  # type: ignore[no-untyped-def]
 
 
 @jit
-def int_row(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.int_row(w, 0, n, x, 0, n, n, out, 1, 0)
+def int_row(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
+    int_tiles.int_row(w, 0, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
 
 
 @jit
-def int_row4(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.int_row4(w, 0, n, x, 0, n, n, out, 1, 0)
+def int_pair(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
+    int_tiles.int_pair(w, 0, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
 
 
 @jit
-def int_block(w, x, n, out):  # type: ignore[no-untyped-def]
-    simd.int_block(w, 0, n, x, 0, n, n, out, 1, 0)
+def int_block(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
+    int_tiles.int_block(w, 0, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
 
 
 @jit
@@ -65,17 +65,24 @@ def float_block(w, x, n, out):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("extreme", [False, True], ids=["random", "largest"])
 def test_integer_tiles_are_exact(n: int, extreme: bool, rng: np.random.Generator) -> None:
     """Even where every product is the largest there is, past what 32 bits hold."""
-    rows, columns = simd.TILE_ROWS, simd.TILE_COLUMNS
+    rows, columns = int_tiles.TILE_ROWS, int_tiles.TILE_COLUMNS
+    # What lies behind the weights must not count.
+    w = np.full(rows * n + 64, 77, np.int8)
+    x = np.zeros((columns, -(-n // 64) * 64), np.int16)
     if extreme:
-        w, x = np.full((rows, n), -127, np.int8), np.full((columns, n), 32767, np.int16)
+        w[: rows * n], x[:, :n] = -127, 32767
     else:
-        w = rng.integers(-127, 128, (rows, n), np.int8)
-        x = rng.integers(-32767, 32768, (columns, n), np.int16)
-    exact = w.astype(np.int64) @ x.astype(np.int64).T
-    for tile, cells in [(int_row, exact[:1, :1]), (int_row4, exact[:1]), (int_block, exact)]:
-        out = np.full(2 + cells.size, -7, np.int64)
-        tile(w.reshape(-1), x.reshape(-1), n, out)
-        assert out.tolist() == [-7, *cells.reshape(-1).tolist(), -7]
+        w[: rows * n] = rng.integers(-127, 128, rows * n, np.int8)
+        x[:, :n] = rng.integers(-32767, 32768, (columns, n), np.int16)
+    row_scale, column_scale = rng.random(rows, np.float32), rng.random(columns, np.float32)
+    exact = x[:, :n].astype(np.int64) @ w[: rows * n].reshape(rows, n).astype(np.int64).T
+    expected = exact.astype(np.float32) * column_scale[:, None] * row_scale
+    for tile, r, c in [(int_row, 1, 1), (int_pair, rows, 2), (int_block, rows, columns)]:
+        out = np.full((columns, 20), -7, np.float32)
+        tile(w, x, n, row_scale, column_scale, out)
+        np.testing.assert_array_equal(out[:c, 1 : 1 + r], expected[:c, :r])
+        out[:c, 1 : 1 + r] = -7
+        assert (out == -7).all()
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -146,19 +153,19 @@ def test_project_int8_is_exact_for_any_rows_and_positions(
 ) -> None:
     w = rng.integers(-127, 128, (rows, n), np.int8)
     scale = rng.random(rows, np.float32)
-    start = -(-w.nbytes // 4) * 4
-    data = w.tobytes() + bytes(start - w.nbytes) + scale.tobytes()
+    start = -(-w.nbytes // 4) * 4 + 64
+    data = w.tobytes() + b"M" * (start - w.nbytes) + scale.tobytes()
     weights = weights_of(np.frombuffer(data, np.uint8), arrays.INT8)
     x = rng.standard_normal((m, n)).astype(np.float32)
-    q, q_scale = np.zeros((m + 3, n), np.int16), np.zeros(m, np.float32)
+    q, q_scale = np.zeros((m + 3, -(-n // 64) * 64), np.int16), np.zeros(m + 3, np.float32)
     for p in range(m):
         dense.quantise(x, p, n, q, q_scale)
     out = np.full((m, rows), np.nan, np.float32)
     first, last = rows // 3, rows
     scratch = scratch_for(m, n + n % 2)
     dense.project(weights, 0, start // 4, first, last, n, x, q, q_scale, m, out, scratch, 0)
-    total = (q[:m].astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
-    expected = total * q_scale[:, None] * scale
+    total = (q[:m, :n].astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
+    expected = total * q_scale[:m, None] * scale
     np.testing.assert_array_equal(out[:, first:], expected[:, first:])
     assert np.isnan(out[:, :first]).all()
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgespike.kernels.compiler import inlined
-from edgespike.kernels.simd import (
-    TILE_COLUMNS,
-    TILE_ROWS,
-    float_block,
-    float_row,
-    int_block,
-    int_row,
-    int_row4,
-)
+from edgespike.kernels.int_tiles import TILE_COLUMNS, TILE_ROWS, int_block, int_pair, int_row
+from edgespike.kernels.simd import FLOAT_COLUMNS, float_block, float_row
 from edgespike.model.arrays import INT8
 
 LIMIT = 32767  # activations enter integer products as int16
@@ -43,33 +36,33 @@ def quantise(x, row, n, q, scales):
 @inlined
 def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells):
     w, scale = weights.bytes8, weights.floats
-    flat = q.reshape(q.size)
-    stride = q.shape[1]
+    stride, outputs = q.shape[1], out.shape[1]
     for block in range(first, last, ROW_BLOCK):
         end = min(block + ROW_BLOCK, last)
-        p = 0
-        while p < m:
+        for p in range(0, m, TILE_COLUMNS):
             columns = min(TILE_COLUMNS, m - p)
-            # The first positions to pass over a block fetch the next one.
-            ahead = ROW_BLOCK * n if p == 0 else 0
+            x = p * stride
             r = block
-            while r < end:
-                rows = TILE_ROWS if m > TILE_COLUMNS and columns > 1 and r + TILE_ROWS <= end else 1
-                at = offset + r * n
-                if rows > 1:
-                    int_block(w, at, n, flat, p * stride, stride, n, cells, 0, ahead)
-                elif columns > 1:
-                    int_row4(w, at, n, flat, p * stride, stride, n, cells, 0, 0)
+            while columns > 1 and r + TILE_ROWS <= end:
+                at, s = offset + r * n, scale_offset + r
+                if columns == TILE_COLUMNS:
+                    to = p * outputs + r
+                    int_block(w, at, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
+                elif columns == 2:
+                    to = p * outputs + r
+                    int_pair(w, at, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
                 else:
+                    int_block(w, at, q, x, stride, n, scale, s, q_scale, p, cells, 0, TILE_ROWS)
                     for c in range(columns):
-                        int_row(w, at, n, flat, (p + c) * stride, stride, n, cells, c, 0)
-                for i in range(rows):
-                    row_scale = scale[scale_offset + r + i]
-                    for c in range(columns):
-                        total = np.float32(cells[i * TILE_COLUMNS + c])
-                        out[p + c, r + i] = total * q_scale[p + c] * row_scale
-                r += rows
-            p += columns
+                        for i in range(TILE_ROWS):
+                            out[p + c, r + i] = cells[c * TILE_ROWS + i]
+                r += TILE_ROWS
+            while r < end:
+                at, s = offset + r * n, scale_offset + r
+                for c in range(columns):
+                    to = (p + c) * outputs + r
+                    int_row(w, at, q, x + c * stride, 0, n, scale, s, q_scale, p + c, out, to, 0)
+                r += 1
 
 
 @inlined
@@ -81,7 +74,7 @@ def _rows_float(weights, offset, first, last, n, x, m, out, cells):
         end = min(block + ROW_BLOCK, last)
         p = 0
         while p < m:
-            columns = min(TILE_COLUMNS, m - p)
+            columns = min(FLOAT_COLUMNS, m - p)
             r = block
             while r < end:
                 rows = 2 if columns > 1 and r + 2 <= end else 1
@@ -93,7 +86,7 @@ def _rows_float(weights, offset, first, last, n, x, m, out, cells):
                         float_row(w, at, n, flat, (p + c) * stride, stride, n, cells, c)
                 for i in range(rows):
                     for c in range(columns):
-                        out[p + c, r + i] = cells[i * TILE_COLUMNS + c]
+                        out[p + c, r + i] = cells[i * FLOAT_COLUMNS + c]
                 r += rows
             p += columns
 
@@ -106,8 +99,8 @@ def project(weights, offset, scale_offset, first, last, n, x, q, q_scale, m, out
     four rows, because a block of positions may read past m. The result for a position depends
     neither on m nor on which rows a thread takes.
     """
+    cells = scratch.tile_float[thread]
     if weights.precision == INT8:
-        cells = scratch.tile_int[thread]
         _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells)
     else:
-        _rows_float(weights, offset, first, last, n, x, m, out, scratch.tile_float[thread])
+        _rows_float(weights, offset, first, last, n, x, m, out, cells)

@@ -96,9 +96,9 @@ class Scratch(NamedTuple):
     v: NDArray[np.float32]  # [M, D]
     up: NDArray[np.float32]  # [M, F] feed-forward pre-activations
     prior: NDArray[np.float32]  # [M, B]
-    q: NDArray[np.int16]  # [M, D] quantised activations
+    q: NDArray[np.int16]  # [M, D up to a multiple of 64] quantised activations, then zeros
     q_scale: NDArray[np.float32]  # [M]
-    q_prior: NDArray[np.int16]  # [M, B]
+    q_prior: NDArray[np.int16]  # [M, B up to a multiple of 64]
     q_prior_scale: NDArray[np.float32]  # [M]
     head_x: NDArray[np.float32]  # [M, D] the positions whose logits are wanted
     spike_index: NDArray[np.int32]  # [M, D] fired inputs of the current layer
@@ -111,7 +111,6 @@ class Scratch(NamedTuple):
     scores: NDArray[np.float32]  # [T, RP]
     cosine: NDArray[np.float32]  # [M, d // 2]
     sine: NDArray[np.float32]  # [M, d // 2]
-    tile_int: NDArray[np.int64]  # [T, 16]
     tile_float: NDArray[np.float32]  # [T, 16]
     ones: NDArray[np.float32]  # [max(D, RP)]
 

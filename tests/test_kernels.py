@@ -37,18 +37,18 @@ def jit(function):  # type: ignore[no-untyped-def]
 
 
 @jit
-def int_row(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
-    int_tiles.int_row(w, 0, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
+def int_rows(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
+    int_tiles.int_rows(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
 
 
 @jit
 def int_pair(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
-    int_tiles.int_pair(w, 0, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
+    int_tiles.int_pair(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
 
 
 @jit
 def int_block(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
-    int_tiles.int_block(w, 0, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
+    int_tiles.int_block(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
 
 
 @jit
@@ -65,7 +65,7 @@ def float_block(w, x, n, out):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("extreme", [False, True], ids=["random", "largest"])
 def test_integer_tiles_are_exact(n: int, extreme: bool, rng: np.random.Generator) -> None:
     """Even where every product is the largest there is, past what 32 bits hold."""
-    rows, columns = int_tiles.TILE_ROWS, int_tiles.TILE_COLUMNS
+    few, rows, columns = int_tiles.TILE_ROWS, int_tiles.ROWS_APART, int_tiles.TILE_COLUMNS
     # What lies behind the weights must not count.
     w = np.full(rows * n + 64, 77, np.int8)
     x = np.zeros((columns, -(-n // 64) * 64), np.int16)
@@ -77,7 +77,7 @@ def test_integer_tiles_are_exact(n: int, extreme: bool, rng: np.random.Generator
     row_scale, column_scale = rng.random(rows, np.float32), rng.random(columns, np.float32)
     exact = x[:, :n].astype(np.int64) @ w[: rows * n].reshape(rows, n).astype(np.int64).T
     expected = exact.astype(np.float32) * column_scale[:, None] * row_scale
-    for tile, r, c in [(int_row, 1, 1), (int_pair, rows, 2), (int_block, rows, columns)]:
+    for tile, r, c in [(int_rows, rows, 1), (int_pair, few, 2), (int_block, few, columns)]:
         out = np.full((columns, 20), -7, np.float32)
         tile(w, x, n, row_scale, column_scale, out)
         np.testing.assert_array_equal(out[:c, 1 : 1 + r], expected[:c, :r])

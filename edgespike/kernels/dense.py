@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from edgespike.kernels.compiler import inlined
-from edgespike.kernels.int_tiles import TILE_COLUMNS, TILE_ROWS, int_block, int_pair, int_row
+from edgespike.kernels.int_tiles import (
+    ROWS_APART,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    int_block,
+    int_pair,
+    int_rows,
+)
 from edgespike.kernels.simd import FLOAT_COLUMNS, float_block, float_row
 from edgespike.model.arrays import INT8
 
@@ -43,25 +50,28 @@ def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out,
             columns = min(TILE_COLUMNS, m - p)
             x = p * stride
             r = block
+            while columns == 1 and r + ROWS_APART <= end:
+                at, s, to = offset + r * n, scale_offset + r, p * outputs + r
+                int_rows(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
+                r += ROWS_APART
             while columns > 1 and r + TILE_ROWS <= end:
-                at, s = offset + r * n, scale_offset + r
+                at, s, to = offset + r * n, scale_offset + r, p * outputs + r
                 if columns == TILE_COLUMNS:
-                    to = p * outputs + r
-                    int_block(w, at, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
+                    int_block(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
                 elif columns == 2:
-                    to = p * outputs + r
-                    int_pair(w, at, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
+                    int_pair(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
                 else:
-                    int_block(w, at, q, x, stride, n, scale, s, q_scale, p, cells, 0, TILE_ROWS)
+                    int_block(w, at, n, q, x, stride, n, scale, s, q_scale, p, cells, 0, TILE_ROWS)
                     for c in range(columns):
                         for i in range(TILE_ROWS):
                             out[p + c, r + i] = cells[c * TILE_ROWS + i]
                 r += TILE_ROWS
-            while r < end:
+            while r < end:  # too few for a tile: the same row several times
                 at, s = offset + r * n, scale_offset + r
                 for c in range(columns):
-                    to = (p + c) * outputs + r
-                    int_row(w, at, q, x + c * stride, 0, n, scale, s, q_scale, p + c, out, to, 0)
+                    y = x + c * stride
+                    int_rows(w, at, 0, q, y, stride, n, scale, s, q_scale, p + c, cells, 0, 0)
+                    out[p + c, r] = cells[0]
                 r += 1
 
 

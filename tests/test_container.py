@@ -270,6 +270,21 @@ def test_a_tensor_off_its_boundary_is_refused(tmp_path: Path) -> None:
         open_container(path)
 
 
+def test_a_matrix_at_the_very_end_is_refused(tmp_path: Path) -> None:
+    """Kernels read a little past a matrix: a file may not make them read past the map."""
+    path = write_container(tmp_path / "m.safetensors")
+    matrix, scale = "output_head.prior_net.2.weight", "output_head.prior_net.2.scale"
+
+    def swap(header: dict[str, Any]) -> None:
+        first, last = header[matrix], header[scale]
+        assert first["data_offsets"][1] - first["data_offsets"][0] == 23 * 4
+        first["data_offsets"], last["data_offsets"] = last["data_offsets"], first["data_offsets"]
+
+    rewrite_header(path, swap)
+    with pytest.raises(DataError, match=f"tensor {matrix}: nothing lies behind it"):
+        open_container(path)
+
+
 @pytest.mark.parametrize("name", ["output_head.prior_weight", "spike_encoder.norm.bias", "scale"])
 def test_nan_in_a_vector_is_refused_even_unverified(tmp_path: Path, name: str) -> None:
     name = "blocks.0.ffn.up.scale" if name == "scale" else name

@@ -152,8 +152,8 @@ def _int_tile(rows: int, columns: int, *, apart: bool = False) -> Any:
                 return pointer(context, builder, sig.args[index], args[index], args[index + 1])
 
             size, out_stride = args[6], args[13]
-            w_row = addresses(context, builder, sig.args[0], *args[:3], rows)
-            x_row = addresses(context, builder, sig.args[3], *args[3:6], columns)
+            w_row = addresses(context, builder, sig.args[0], args[0], args[1], args[2], rows)
+            x_row = addresses(context, builder, sig.args[3], args[3], args[4], args[5], columns)
             sums = [[cgutils.alloca_once(builder, wide) for _ in cells] for _ in range(unroll)]
             ahead = builder.gep(w_row[0], [ir.Constant(I64, _AHEAD)])
 

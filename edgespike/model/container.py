@@ -11,7 +11,8 @@ A safetensors file in which the data section and every tensor start on a 64-byte
     edgespike.header_sha256    SHA-256 of all bytes before the data section, its own digits as zeros
     edgespike.firing, .prompt_template, .training    JSON, optional
 
-Padding has to be zero, so every byte of the file is covered by a digest or a rule.
+Behind an int8 matrix lies at least one more line of 64 bytes, its scales in files that we write, so
+that kernels may read past the end of its last row. Padding has to be zero, so every byte of the file is covered by a digest or a rule.
 """
 
 from __future__ import annotations
@@ -137,6 +138,9 @@ def open_container(path: str | os.PathLike[str], *, verify: bool = True) -> Cont
         if _header_digest(header.raw, meta.get(_HEADER_DIGEST, "")) != meta.get(_HEADER_DIGEST):
             raise DataError(f"{path}: {_HEADER_DIGEST} doesn't match: the header is damaged")
         mapped = np.memmap(file, dtype=np.uint8, mode="r", offset=header.data_start)
+    for info in tensors.values():
+        if info.dtype == "I8" and info.offset + info.nbytes + ALIGNMENT > mapped.size:
+            raise DataError(f"{path}: tensor {info.name}: nothing lies behind it")
     container = Container(path, config, precision, tensors, meta, np.asarray(mapped))
     _check_vectors(container)
     if verify:

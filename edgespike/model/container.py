@@ -11,8 +11,9 @@ A safetensors file in which the data section and every tensor start on a 64-byte
     edgespike.header_sha256    SHA-256 of all bytes before the data section, its own digits as zeros
     edgespike.firing, .prompt_template, .training    JSON, optional
 
-Behind an int8 matrix lies at least one more line of 64 bytes, its scales in files that we write, so
-that kernels may read past the end of its last row. Padding has to be zero, so every byte of the file is covered by a digest or a rule.
+Behind an int8 matrix lies at least one more line of 64 bytes (its scales, in files that we write),
+so that kernels may read past the end of its last row. Padding has to be zero, so every byte of the
+file is covered by a digest or a rule.
 """
 
 from __future__ import annotations

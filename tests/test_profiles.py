@@ -31,7 +31,10 @@ BOARDS = LIBRARY.names("boards")
 def test_the_promised_firmwares_and_boards_are_shipped() -> None:
     wanted = {"zigbee2mqtt", "tasmota", "esphome", "shelly", "senml", "plain-json", "plain-number"}
     assert wanted <= set(SENSORS)
-    assert {"generic-one-core", "generic-two-cores", "generic-any-cpu"} <= set(BOARDS)
+    promised = {"generic-one-core", "generic-two-cores", "generic-any-cpu"}
+    promised |= {"intel-n100", "intel-n97", "intel-atom-x7000e", "amd-r1606g", "amd-v1605b"}
+    promised |= {"amd-ryzen-5800x", "raspberry-pi-5"}
+    assert promised <= set(BOARDS)
 
 
 def test_every_decoder_that_a_profile_may_name_exists() -> None:
@@ -50,6 +53,8 @@ def test_a_shipped_sensor_profile_is_whole(name: str) -> None:
 def test_a_shipped_board_profile_is_whole(name: str) -> None:
     board = LIBRARY.board(name)
     assert (board.name, bool(board.description)) == (name, True)
+    assert board.sources or name.startswith("generic-")
+    assert board.isa == "generic" or not name.startswith("raspberry")
 
 
 def test_facts_of_a_quantity_serve_every_firmware() -> None:

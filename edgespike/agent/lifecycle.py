@@ -112,7 +112,7 @@ class Daemon:
         self._alive_due = time.monotonic()
         self._prune_due = self._alive_due + _PRUNE_EVERY_S
         self._signals = 0
-        self._stuck = False
+        self._stuck: list[str] = []
 
     def run(self) -> None:
         """Serve until a signal comes. Raises the EdgespikeError that made going on impossible."""
@@ -170,11 +170,14 @@ class Daemon:
         if not self._service.ready:
             return
         self._notifier.status(self._describe())
-        stuck = not self._worker.moved_within(self._watchdog_s)
-        if stuck and not self._stuck:
-            self._log.error("inference_stuck", seconds=self._watchdog_s)
+        moving = {"inference": self._worker.moved_within(self._watchdog_s)}
+        for connection in self._connections:
+            moving[connection.link.name] = connection.moved_within(self._watchdog_s)
+        stuck = sorted(name for name, moves in moving.items() if not moves)
+        if stuck and stuck != self._stuck:
+            self._log.error("stuck", threads=stuck, seconds=self._watchdog_s)
         self._stuck = stuck
-        if not stuck and all(connection.alive for connection in self._connections):
+        if not stuck:
             self._notifier.alive()
 
     def _describe(self) -> str:

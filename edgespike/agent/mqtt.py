@@ -122,7 +122,14 @@ class _Outstanding:
 class _Client(paho.Client):
     """Takes messages whose properties paho refuses although MQTT 5.0, 1.5.4, allows them (U+FEFF in
     a text): paho would end the connection, and the broker would send the message again, for ever.
+    `turned` is when the network thread last came round its loop, in monotonic seconds.
     """
+
+    turned = 0.0
+
+    def _loop(self, timeout: float = 1.0) -> MQTTErrorCode:
+        self.turned = time.monotonic()
+        return super()._loop(timeout)
 
     def _handle_publish(self) -> MQTTErrorCode:
         try:
@@ -176,6 +183,12 @@ class Connection:
         """Whether the network thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
+    def moved_within(self, seconds: float) -> bool:
+        """Whether the network thread is alive and makes progress: with a connection it looks at the
+        network each second; without one it may be waiting before its next attempt."""
+        waits = 0 if self._connected else 2 * self._broker.reconnect_max_s
+        return self.alive and time.monotonic() - self._client.turned < seconds + waits
+
     def start(self) -> None:
         """Begin to connect, and go on trying. Also brings back a connection whose thread died."""
         self._drop()
@@ -190,6 +203,7 @@ class Connection:
             clean_start=self.link.session_expiry_s == 0,
             properties=expiry,
         )
+        self._client.turned = time.monotonic()
         self._client.loop_start()
         name = f"paho-mqtt-client-{self.link.client_id}"
         self._thread = next((t for t in threading.enumerate() if t.name == name), None)
@@ -252,7 +266,7 @@ class Connection:
                 for packet in packets:
                     self._client.ack(packet, 1)
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.link.client_id,
@@ -295,6 +309,7 @@ class Connection:
 
     def _pre_connect(self, _client: paho.Client, _userdata: Any) -> None:
         reconnecting = self._generation > 1
+        self._client.turned = time.monotonic()
         self._drop()
         if reconnecting:
             # A fleet whose broker restarted must not come back in one instant, and two clients that

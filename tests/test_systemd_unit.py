@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).parents[1] / "systemd" / "edgespike.service"
+from edgespike.deploy import units
+
+FOLDER = Path(__file__).parents[1] / "systemd"
+UNIT = FOLDER / "edgespike.service"
+SEVERAL = FOLDER / "edgespike@.service"
 
 
 @pytest.fixture
@@ -21,13 +25,15 @@ def analyze() -> str:
     return binary
 
 
-def test_systemd_finds_nothing_wrong(analyze: str) -> None:
-    done = subprocess.run([analyze, "verify", str(UNIT)], capture_output=True, text=True)
+@pytest.mark.parametrize("unit", [UNIT, SEVERAL], ids=lambda unit: unit.name)
+def test_systemd_finds_nothing_wrong(analyze: str, unit: Path) -> None:
+    done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_exposure_is_low(analyze: str) -> None:
-    command = [analyze, "security", "--offline=true", str(UNIT)]
+@pytest.mark.parametrize("unit", [UNIT, SEVERAL], ids=lambda unit: unit.name)
+def test_the_exposure_is_low(analyze: str, unit: Path) -> None:
+    command = [analyze, "security", "--offline=true", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "Unknown" in done.stderr or "unrecognized" in done.stderr:
         pytest.skip("this systemd-analyze is too old for --offline")
@@ -50,3 +56,25 @@ def test_the_watchdog_is_on_and_there_is_time_to_stop() -> None:
     assert settings["Type"] == "notify"
     assert int(settings["WatchdogSec"]) >= 30
     assert int(settings["TimeoutStopSec"]) > STOP_WITHIN_S
+
+
+def test_the_unit_for_several_nodes_is_the_same_but_for_the_name_of_the_node() -> None:
+    one = UNIT.read_text().partition("[Unit]")[2]
+    several = SEVERAL.read_text().partition("[Unit]")[2]
+    for own, common in (("%i.yaml", "edgespike.yaml"), ("edgespike %i:", "edgespike:")):
+        assert own in several
+        several = several.replace(own, common)
+    assert several == one
+
+
+def test_the_shipped_snippets_are_those_that_are_installed() -> None:
+    assert (FOLDER / "sysusers.conf").read_text() == units.sysusers()
+    assert (FOLDER / "tmpfiles.conf").read_text() == units.tmpfiles(Path("/etc/edgespike"))
+
+
+@pytest.mark.parametrize("setting", ["MemoryMax", "CacheDirectory", "MemoryDenyWriteExecute"])
+def test_what_a_jit_and_a_mapped_model_force_is_explained(setting: str) -> None:
+    lines = UNIT.read_text().splitlines()
+    number = next(n for n, line in enumerate(lines) if line.startswith(f"{setting}="))
+    around = lines[number - 1 : number + 2]
+    assert any(line.startswith("#") for line in around), around

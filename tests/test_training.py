@@ -23,7 +23,7 @@ from training.feed import Feed  # noqa: E402
 from training.model import SymbolicLight, from_official, official_config  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 from training.text import train_tokenizer  # noqa: E402
-from training.train import Run, measure, open_run, train, train_step  # noqa: E402
+from training.train import Run, measure, new_model, open_run, train, train_step  # noqa: E402
 from training.turns import FOLLOW, WEIGHTS  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -116,9 +116,11 @@ def test_training_lowers_the_loss_and_writes_a_curve(new_run: Callable[..., Run]
     assert 0 < len(point["families"]) <= len(WEIGHTS) + len(FOLLOW)
 
 
-def step(run: Run) -> None:
+def step(run: Run) -> list[float]:
+    """One step; the firing rates."""
     r = run.recipe
-    train_step(run, batch(r.seed, run.step, "train", run.tokenizer, r.batch, r.length))
+    made = batch(r.seed, run.step, "train", run.tokenizer, r.batch, r.length)
+    return train_step(run, made)[2]
 
 
 def test_batches_made_ahead_are_those_of_the_steps(new_run: Callable[..., Run]) -> None:
@@ -210,3 +212,54 @@ def test_an_exported_run_is_the_same_model_in_the_engine(
     record = json.loads((tmp_path / "made.json").read_text())
     assert record["recipe"]["seed"] == TINY.seed
     assert record["curve"][-1]["step"] == record["steps"] == 3
+
+
+@pytest.mark.parametrize("width", [32, 192])
+def test_the_dense_twin_has_the_size_of_the_spiking_model(width: int) -> None:
+    recipe = replace(TINY, width=width, hidden=4 * width)
+    sizes = [
+        sum(p.numel() for p in new_model(replace(recipe, kind=kind)).parameters())
+        for kind in ("spiking", "dense")
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.005)
+
+
+def test_the_dense_twin_learns_by_the_same_code_and_is_not_exported(
+    new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = new_run(kind="dense", steps=25, warmup=5)
+    before = measure(run, "dev", 1).loss
+    train(run, lambda line: None)
+    assert measure(run, "dev", 1).loss < 0.97 * before
+    with pytest.raises(DataError, match="dense twin"):
+        export(run.directory, tmp_path / "made.safetensors")
+    with pytest.raises(DataError, match="no kind of model"):
+        new_model(replace(TINY, kind="quantum"))
+
+
+def test_the_twin_looks_only_back() -> None:
+    model = new_model(replace(TINY, kind="dense"))
+    tokens = torch.randint(0, TINY.pieces, (1, 12))
+    with torch.no_grad():
+        whole = model(tokens)[0][0, :8]
+        part = model(tokens[:, :8])[0][0]
+    assert torch.allclose(whole, part, atol=1e-5)
+
+
+def test_a_penalty_makes_fewer_units_fire(new_run: Callable[..., Run]) -> None:
+    rates = []
+    for penalty in (0.0, 30.0):
+        run = new_run(f"penalty {penalty}", firing_penalty=penalty, rate=5e-3, warmup=1)
+        rates.append([sum(step(run)) for _ in range(8)][-1])
+    assert rates[1] < 0.9 * rates[0]
+
+
+def test_a_gap_behind_the_anchors_changes_what_is_far_only() -> None:
+    """What lies within reach keeps its distances: without anchors nothing changes at all."""
+    tokens = torch.randint(0, TINY.pieces, (1, 20))
+    for anchors, same in ((0, True), (4, False)):
+        torch.manual_seed(1)
+        model = new_model(replace(TINY, anchors=anchors))
+        with torch.no_grad():
+            here, late = (model(tokens, gap=gap)[0] for gap in (0, 1000))
+        assert torch.allclose(here, late, atol=1e-3) is same

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from edgespike.errors import EdgespikeError
-from training.recipe import Recipe
+from training.recipe import SIZES, Recipe
 
 EXAMPLES = """\
 examples:
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start", type=Path, help="official checkpoint to begin a new run with")
     train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
+    train.add_argument("--size", choices=SIZES, help="shape of a new model, instead of its parts")
     train.add_argument("--export", action="store_true", help="export when the plan is done")
     for field in fields(Recipe):
         kind = type(field.default)
@@ -65,7 +66,8 @@ def _train(args: argparse.Namespace) -> None:
     from training.train import open_run, train
 
     torch.set_num_threads(args.threads)
-    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+    chosen = {field.name: getattr(args, field.name) for field in fields(Recipe)}
+    recipe = Recipe(**{**chosen, **(SIZES[args.size] if args.size else {})})
     run = open_run(args.run, recipe, start=args.start, device=args.device)
     train(run, lambda line: print(line, flush=True), stop=lambda: bool(asked))
     if args.export and not asked:

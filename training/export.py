@@ -12,7 +12,7 @@ import torch
 
 import edgespike
 from edgespike.convert import convert
-from edgespike.errors import MissingInputError
+from edgespike.errors import DataError, MissingInputError
 from edgespike.prompting import BUNDLED
 from training.dialogues import ANSWER_ROOM
 from training.model import official_config
@@ -30,6 +30,10 @@ def export(run: Path, target: Path | None = None) -> None:
     except FileNotFoundError as error:
         raise MissingInputError(f"{error.filename}: missing: train this run first") from error
     recipe = Recipe(**state["recipe"])
+    if recipe.kind != "spiking":
+        raise DataError(
+            f"{run} is a dense twin, made to compare with: the engine has no such model"
+        )
     facts = _facts(recipe, state, curve)
     template = replace(BUNDLED, budget=recipe.length - ANSWER_ROOM)
     checkpoint = run / "checkpoint.pt"

@@ -17,18 +17,18 @@ from edgespike.model.config import ModelConfig
 
 
 class _Spike(torch.autograd.Function):
-    """Step at `threshold`; backward the arctan surrogate 1 / (1 + (2 (v - threshold))^2)."""
+    """Step at `threshold`; backward the arctan surrogate 1 / (1 + (k (v - threshold))^2)."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, threshold: float) -> Tensor:
+    def forward(ctx: Any, v: Tensor, threshold: float, k: float) -> Tensor:
         ctx.save_for_backward(v)
-        ctx.threshold = threshold
+        ctx.threshold, ctx.k = threshold, k
         return (v >= threshold).to(v.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (v,) = ctx.saved_tensors
-        return grad / (1 + (2 * (v - ctx.threshold)) ** 2), None
+        return grad / (1 + (ctx.k * (v - ctx.threshold)) ** 2), None, None
 
 
 class _Membrane(torch.autograd.Function):
@@ -39,7 +39,7 @@ class _Membrane(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, leak: float, threshold: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, leak: float, threshold: float, k: float) -> Tensor:
         steps = x.float().transpose(0, 1).contiguous()
         before = torch.empty_like(steps)
         v = torch.zeros_like(steps[0])
@@ -48,17 +48,17 @@ class _Membrane(torch.autograd.Function):
             before[t] = v
             v = v * (v < threshold)
         ctx.save_for_backward(before)
-        ctx.threshold = threshold
+        ctx.threshold, ctx.k = threshold, k
         return (before >= threshold).to(x.dtype).transpose(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (before,) = ctx.saved_tensors
-        surrogate = 1 / (1 + (2 * (before - ctx.threshold)) ** 2)
-        return grad * surrogate.transpose(0, 1), None, None
+        surrogate = 1 / (1 + (ctx.k * (before - ctx.threshold)) ** 2)
+        return grad * surrogate.transpose(0, 1), None, None, None
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """RoPE on [B, H, T, d]: pair j is (element j, element j + d/2)."""
     low, high = x.chunk(2, dim=-1)
     return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
@@ -117,7 +117,7 @@ class Mixer(nn.Module):
         a = self.sparse_attn
         weight = torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])
         q, k, v = (self._heads(p) for p in linear(x, weight).chunk(3, dim=-1))
-        q, k = (_rotate(p, place.cos, place.sin).to(v.dtype) for p in (q, k))
+        q, k = (rotate(p, place.cos, place.sin).to(v.dtype) for p in (q, k))
         if place.causal and bool(fired.all()):  # the usual case, and the fast one
             return scaled_dot_product_attention(q, k, v, is_causal=True)
         # A position that fired sees itself; one that didn't is given itself and zeroed after.
@@ -138,24 +138,24 @@ class Mixer(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, c: ModelConfig) -> None:
+    def __init__(self, c: ModelConfig, surrogate: float) -> None:
         super().__init__()
-        self.threshold = c.threshold
+        self.threshold, self.surrogate = c.threshold, surrogate
         self.up = nn.Linear(c.embed_dim, c.intermediate_dim, bias=False)
         self.down = nn.Linear(c.intermediate_dim, c.embed_dim, bias=False)
         self.norm = nn.LayerNorm(c.embed_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The residual stream after this layer, and the binary hidden activations."""
-        u = _Spike.apply(self.up(x), self.threshold)
+        u = _Spike.apply(self.up(x), self.threshold, self.surrogate)
         return self.norm(x + self.down(u)), u
 
 
 class Block(nn.Module):
-    def __init__(self, c: ModelConfig) -> None:
+    def __init__(self, c: ModelConfig, surrogate: float) -> None:
         super().__init__()
         self.tcam = Mixer(c)
-        self.ffn = FeedForward(c)
+        self.ffn = FeedForward(c, surrogate)
 
 
 class Frontend(nn.Module):
@@ -192,11 +192,13 @@ class Head(nn.Module):
 
 
 class SymbolicLight(nn.Module):
-    def __init__(self, c: ModelConfig) -> None:
+    """`surrogate` is how steep the gradient falls beside the threshold of a spike."""
+
+    def __init__(self, c: ModelConfig, surrogate: float = 2.0) -> None:
         super().__init__()
-        self.c = c
+        self.c, self.surrogate = c, surrogate
         self.spike_encoder = Encoder(c)
-        self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
+        self.blocks = nn.ModuleList(Block(c, surrogate) for _ in range(c.n_layers))
         self.output_head = Head(c)
         for name, p in self.named_parameters():
             if p.dim() == 2 and "text_embedding" not in name:
@@ -225,14 +227,14 @@ class SymbolicLight(nn.Module):
         c = self.c
         place = self.place(tokens.shape[1], tokens.device, gap)
         x = self.spike_encoder.norm(self.spike_encoder.frontend.text_embedding(tokens))
-        s: Tensor = _Membrane.apply(x, c.leak, c.threshold)
+        s: Tensor = _Membrane.apply(x, c.leak, c.threshold, self.surrogate)
         rates: list[Tensor] = []
         for block in self.blocks:
-            rates.append(s.detach().mean())
+            rates.append(s.mean())
             x = block.tcam(x, s, place)
             x, u = block.ffn(x)
-            rates.append(u.detach().mean())
-            s = _Spike.apply(x, c.threshold)
+            rates.append(u.mean())
+            s = _Spike.apply(x, c.threshold, self.surrogate)
         return self.output_head(x if at is None else x[at]), rates
 
 

@@ -17,6 +17,10 @@ class Recipe:
     attention. Tokens of prompts weigh `prompt_weight` in the loss, those of answers 1: predicting
     prompts teaches to copy, but once that is learned it is mostly noise, because names and values
     are random, and a resumed run may set it to 0.
+
+    `kind` is "spiking" or "dense", its twin to compare with. `threshold`, `leak` and `surrogate`
+    (how steep the gradient falls beside the threshold) make the spikes; `firing_penalty` times the
+    mean firing rate is added to the loss.
     """
 
     width: int = 192
@@ -24,6 +28,11 @@ class Recipe:
     heads: int = 4
     hidden: int = 768
     pieces: int = 1024
+    kind: str = "spiking"
+    threshold: float = 1.0
+    leak: float = 0.95
+    surrogate: float = 2.0
+    firing_penalty: float = 0.0
     window: int = 512
     anchors: int = 4
     batch: int = 12
@@ -46,6 +55,8 @@ class Recipe:
             intermediate_dim=self.hidden,
             window=self.window,
             anchors=self.anchors,
+            threshold=self.threshold,
+            leak=self.leak,
             active_vocab=self.pieces,
             context=self.length,
         )
@@ -59,3 +70,12 @@ class Recipe:
         """Learning rate of step `step`."""
         cosine = 0.5 * (1 + math.cos(math.pi * self.progress(step, elapsed_s)))
         return self.rate * min(1.0, (step + 1) / self.warmup) * (0.05 + 0.95 * cosine)
+
+
+SIZES = {
+    "1m": {"width": 128, "layers": 4, "heads": 4, "hidden": 512},
+    "2m": {"width": 192, "layers": 4, "heads": 4, "hidden": 768},
+    "4m": {"width": 256, "layers": 4, "heads": 4, "hidden": 1024},
+    "30m": {"width": 512, "layers": 8, "heads": 8, "hidden": 2048},
+}
+"""Shapes by their millions of parameters, about."""

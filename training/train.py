@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from edgespike.errors import DataError, MissingInputError
@@ -26,6 +26,7 @@ from training.model import SymbolicLight
 from training.recipe import Recipe
 from training.scenes import Split
 from training.text import extend_tokenizer, train_tokenizer
+from training.twin import DenseTwin
 
 Log = Callable[[str], None]
 Ids = NDArray[np.int64]
@@ -39,7 +40,7 @@ class Run:
 
     directory: Path
     recipe: Recipe
-    model: SymbolicLight
+    model: SymbolicLight | DenseTwin
     optimizer: torch.optim.Optimizer
     tokenizer: Tokenizer
     device: torch.device
@@ -105,7 +106,7 @@ def open_run(
     tokenizer = Tokenizer.from_file(vocabulary)
     recipe = replace(recipe, pieces=tokenizer.size)
     torch.manual_seed(recipe.seed)
-    model = SymbolicLight(recipe.model()).to(device)
+    model = new_model(recipe).to(device)
     matrices = [p for p in model.parameters() if p.dim() == 2]
     others = [p for p in model.parameters() if p.dim() != 2]
     optimizer = torch.optim.AdamW(
@@ -126,7 +127,17 @@ def open_run(
     return run
 
 
-def _begin_with(model: SymbolicLight, start: Path) -> None:
+def new_model(recipe: Recipe) -> SymbolicLight | DenseTwin:
+    """A model with the weights that it begins with. Raises DataError for an unknown kind."""
+    match recipe.kind:
+        case "spiking":
+            return SymbolicLight(recipe.model(), recipe.surrogate)
+        case "dense":
+            return DenseTwin(recipe.model())
+    raise DataError(f"{recipe.kind!r} is no kind of model: choose spiking or dense")
+
+
+def _begin_with(model: nn.Module, start: Path) -> None:
     try:
         checkpoint = torch.load(start, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -174,12 +185,14 @@ def train_step(run: Run, given: Batch) -> tuple[float, float, list[float]]:
     losses, _, rates = _losses(run, tokens, targets, weights > 0, gap)
     weight = torch.from_numpy(weights[weights > 0]).to(run.device)
     loss = (losses * weight).sum() / weight.sum()
+    if r.firing_penalty and rates:
+        loss = loss + r.firing_penalty * torch.stack(rates).mean()
     run.optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.optimizer.step()
     run.step += 1
-    return loss.item(), norm.item(), [float(rate) for rate in rates]
+    return loss.item(), norm.item(), [rate.item() for rate in rates]
 
 
 @dataclass
@@ -259,7 +272,7 @@ def train(
                     f"step {run.step:6d}  {100 * r.progress(run.step, run.elapsed_s):5.1f} %  "
                     f"loss {smooth:.4f}  grad {norm:.2f}  {speed:.0f} tokens/s  "
                     f"waited {100 * waited / (now - began):.0f} %  "
-                    f"firing {100 * rates[0]:.1f}/{100 * rates[-2]:.1f}/{100 * rates[-1]:.1f} %"
+                    f"firing {_percent(rates)} %"
                 )
             if now - measured >= measure_every_s:
                 _record(run, smooth, rates, log)
@@ -270,6 +283,11 @@ def train(
     if smooth is not None:
         _record(run, smooth, rates, log)
     run.save()
+
+
+def _percent(rates: list[float]) -> str:
+    """Encoder, last layer's input and last feed-forward layer; nothing for a dense model."""
+    return "/".join(f"{100 * rate:.1f}" for rate in (*rates[:1], *rates[-2:]))
 
 
 def _record(run: Run, loss: float, rates: list[float], log: Log) -> None:

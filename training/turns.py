@@ -16,9 +16,9 @@ from training.scenes import QUANTITIES, STATES, Scene, Split, subject
 
 WEIGHTS = {
     "value": 20, "unknown": 14, "status": 12, "state": 5, "trend": 6, "age": 6, "since": 5,
-    "stats": 7, "unit": 2, "place": 4, "highest": 5, "lowest": 5, "compare": 4, "several": 5,
-    "partly": 2, "mean": 2, "count": 2, "states": 3, "alarms": 9, "stale": 4, "summary": 4,
-    "total": 2, "kinds": 2, "help": 2, "other": 5,
+    "stats": 7, "unit": 2, "place": 4, "each": 3, "highest": 5, "lowest": 5, "compare": 4,
+    "several": 5, "partly": 2, "mean": 2, "count": 2, "states": 3, "alarms": 9, "stale": 4,
+    "summary": 4, "total": 2, "kinds": 2, "help": 2, "other": 5,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""
 
@@ -102,6 +102,7 @@ class Asker:
         make: dict[str, Callable[[], Turn | None]] = {
             "unknown": self._unknown,
             "place": self._place,
+            "each": self._each,
             "several": self._several,
             "partly": self._partly,
             "compare": self._compare,
@@ -281,6 +282,18 @@ class Asker:
         groups = list(groups_of(members))
         one_unit = len({c.unit for c in members if c.text is not None}) == 1
         return (groups, members) if len(groups) == 1 and one_unit else None
+
+    def _each(self) -> Turn | None:
+        """All of a quantity."""
+        picked = self._kind()
+        if not picked:
+            return None
+        question = self._ask("each", q=picked[0])
+        fits = relevance(self.channels, question).maybe
+        if not {c.name for c in picked[1]} <= {self.channels[i].name for i in fits}:
+            return None
+        shown = [self.channels[i] for i in fits[:MAX_LISTED]]
+        return Turn("each", question, answers.several(shown, len(fits)))
 
     def _extreme(self, family: str, mark: str) -> Turn | None:
         picked = self._kind()

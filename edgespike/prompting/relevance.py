@@ -17,6 +17,7 @@ from edgespike.prompting.words import (
     ALIASES,
     CONJUNCTIONS,
     FUNCTION,
+    LINKS,
     ORDINARY,
     QUANTITIES,
     alike,
@@ -112,6 +113,7 @@ class _Question:
         named = exact = 0
         for at, word in enumerate(name.needed):
             hits = [i for i, meant in enumerate(self.meanings) if meant & word]
+            hits = [i for i in hits if not self._by_the_way(i, name)]
             plain = name.words[at]
             if len(plain) == 1 and plain.isalpha():
                 before = name.needed[at - 1] if at else frozenset()
@@ -121,6 +123,24 @@ class _Question:
             exact += any(self.words[i] == plain for i in hits)
         places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
         return frozenset(places), named, exact
+
+    def _by_the_way(self, index: int, name: _Name) -> bool:
+        """Whether an ordinary word of the question only happens to be one of the name's: "which
+        room" doesn't mean the living room, "outside its limits" not the outdoor sensor."""
+        word = self.words[index]
+        after = self.words[index + 1 : index + 2]
+        if word in ("outside", "inside") and after:
+            return after[0] in FUNCTION or after[0] in ORDINARY
+        if word not in name.words or word not in ORDINARY or len(name.words) == 1:
+            return False
+        if word in QUANTITIES and word != "current":
+            return False
+        beside = [self.words[:index][::-1], self.words[index + 1 :]]
+        if word == "current":  # "the current hall power" is no current, "the hall current" is
+            beside = beside[:1] if not LINKS.intersection(after) else beside
+        near = {next((w for w in side if w not in LINKS), "") for side in beside}
+        own = {m for needed in name.needed for m in needed}
+        return not any(meanings(w) & own for w in near)
 
     @property
     def hit(self) -> frozenset[int]:
@@ -143,6 +163,11 @@ class _Question:
                 runs.append([i])
             last = i
         return runs
+
+    def named(self, channel: int, places: frozenset[int]) -> bool:
+        """Whether these places hold the whole name of a channel."""
+        needed = self.names[channel].needed
+        return all(any(self.meanings[i] & word for i in places) for word in needed)
 
     def phrases(self) -> list[list[list[int]]]:
         """The runs, together where no conjunction or comma parts them: "temperature in the hall"
@@ -237,19 +262,24 @@ def _full(asked: _Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     matched, hit = asked.matched, asked.hit
     whole = [c for c, name in enumerate(asked.names) if matched[c][1] == len(name.words) > 0]
     whole.sort(key=lambda c: (-len(matched[c][0]), -matched[c][2] / matched[c][1], -matched[c][1]))
+    phrases = [frozenset(_places(phrase)) for phrase in asked.phrases()]
+    # First those that one phrase names: "sala 2 leak, sala lux" isn't about a sala leak.
+    whole.sort(key=lambda c: not any(asked.named(c, matched[c][0] & phrase) for phrase in phrases))
     taken: set[int] = set()
-    found = {}
+    found: dict[int, frozenset[int]] = {}
     for c in whole:
         places = matched[c][0]
-        strange = (i for run in runs if _in_the_way(asked.words, run, hit, places) for i in run)
-        clear = places.difference(strange)
-        named = all(any(asked.meanings[i] & word for i in clear) for word in asked.names[c].needed)
-        if places - taken and named:
-            found[c] = clear
-        taken |= places
+        strange = {i for run in runs if _in_the_way(asked.words, run, hit, places) for i in run}
+        clear = places - strange
+        # "the hall power and the hall solar power" names the hall power, though in the other too.
+        alone = [clear & phrase for phrase in phrases if asked.named(c, clear & phrase)]
+        own = next((part for part in alone if part - taken), places)
+        if own - taken and asked.named(c, own & clear):
+            found[c] = own & clear
+        taken |= own
     shared = Counter(i for places in found.values() for i in places)
-    own = {c: [i for i in places if shared[i] == 1] for c, places in found.items()}
-    return dict(sorted(found.items(), key=lambda item: min(own[item[0]] or item[1])))
+    first = {c: min([i for i in at if shared[i] == 1] or at) for c, at in found.items()}
+    return {c: found[c] for c in sorted(found, key=lambda c: first[c])}
 
 
 def _in_the_way(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W\d_]+\d+\.\d+|[^\W_]+")
 _NUMBERED = re.compile(r"([^\W\d_]{3,})(\d+)|(\d+)([^\W\d_]{3,})")
 
 
@@ -94,7 +94,10 @@ ORDINARY = _set(
     " predict forecast expect remember recall indicates shown showed gave told asked wants needs"
     " likes listen urgent urgently asap immediately instantly honest honestly basically simply"
     " exact precise approximate rough bother hesitate grab hand throw spit dump output echo"
-    " query request retrieve obtain acquire"
+    " query request retrieve obtain acquire home house building site plant system installation"
+    " apartment anywhere somewhere world checked checking trigger triggers triggering zero haven"
+    " hadn didn wouldn couldn shouldn weren expecting nearly almost mostly partly altogether"
+    " combined"
 )
 """Words that people use around a sensor's name."""
 
@@ -106,6 +109,7 @@ ALIASES = {
     "rssi": "signal", "linkquality": "link quality", "rainfall": "rain", "occupancy": "presence",
     "consumption": "power", "carbon": "co2", "dioxide": "co2", "pm2": "pm25",
     "precipitation": "rain",
+    "outdoors": "outdoor", "outside": "outdoor", "indoors": "indoor", "inside": "indoor",
     "centre": "center", "color": "colour", "fridge": "refrigerator", "restroom": "bathroom",
 }  # fmt: skip
 """Words of names and of questions that mean the same quantity or thing."""
@@ -124,15 +128,18 @@ EVERYDAY = {
     "noise": "loud louder loudest noisy quiet quieter quietest decibel decibels",
     "level": "full fuller fullest empty emptier emptiest fill filled",
     "speed": "fast faster fastest slow slower slowest quick spinning revolutions",
-    "wind": "windy breeze", "weight": "heavy heavier heaviest weigh weighs light lighter",
-    "battery": "charge charged", "co2": "stuffy stale ppm",
+    "wind": "windy breeze", "weight": "heavy heavier heaviest weigh weighs",
+    "battery": "charge charged", "co2": "stuffy ppm",
     "flow": "flowing flows", "vibration": "vibrating vibrate vibrates shaking",
     "motion": "movement", "presence": "anybody somebody someone anyone occupied",
     "ph": "acid acidic acidity alkaline", "frequency": "hertz", "signal": "reception",
-    "distance": "far", "rain": "rained raining rainy", "leak": "leaking leaks",
+    "rain": "rained raining rainy", "leak": "leaking leaks",
     "people": "persons visitors",
 }  # fmt: skip
 """Everyday words for what a quantity measures; only questions use them so."""
+
+LINKS = _set("in of at the for on s")
+"""Words within a name that is said the other way round: "state of the pump"."""
 
 QUANTITIES = frozenset(EVERYDAY) | frozenset(ALIASES) | frozenset(ALIASES.values())
 """Words that name what is measured rather than where."""
@@ -147,7 +154,7 @@ def cut(text: str) -> list[tuple[str, int, int]]:
     """Words of `text` in lower case with their places; `pump07` is two, `07` is `7`."""
     found = []
     for match in _WORD.finditer(text):
-        word, start, end = match[0].casefold(), match.start(), match.end()
+        word, start, end = match[0].casefold().replace(".", ""), match.start(), match.end()
         parts = _NUMBERED.fullmatch(word)
         if parts:
             first, second = (p for p in parts.groups() if p is not None)

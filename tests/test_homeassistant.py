@@ -135,7 +135,11 @@ def event(kind: str) -> Any:
 def test_home_assistant_finds_the_node_and_every_entity_works(
     daemon: DaemonProcess, peer: Peer, broker: Mosquitto
 ) -> None:
-    configure(daemon, enabled=True).start()
+    configure(daemon, enabled=True)
+    settings = json.loads(daemon.settings.read_text())
+    rule = {"name": "hot", "channels": "* temperature", "above": 30, "max_tokens": 2}
+    daemon.settings.write_text(json.dumps(settings | {"triggers": [rule]}))
+    daemon.start()
     peer.status("online")
     hass = Peer(broker.port, "homeassistant/device/#", f"edgespike/{NODE}/#")
     message = hass.until(lambda m: m.topic == CONFIG)
@@ -160,6 +164,10 @@ def test_home_assistant_finds_the_node_and_every_entity_works(
     hass.publish(found["ask"]["command_topic"], b"\xff\xfe")
     assert hass.until(event("error")).body["code"] == "bad_request"
     assert {"answer", "error"} < set(EVENT_TYPES) == set(found["event"]["event_types"])
+
+    hass.publish("sensors/attic/temperature", "31", retain=True)
+    alert = hass.until(event("alert")).body
+    assert (alert["rule"], alert["channel"]) == ("hot", "attic temperature")
 
     switch = found["answering"]
     hass.publish(switch["command_topic"], switch["payload_off"])

@@ -111,18 +111,25 @@ class Desk:
         self._counters.add("prompts")
         self._read(message, fingerprint, Delivery(0, fingerprint, on_settled=on_settled), id)
 
-    def ask(self, job: Job, otherwise: bytes, *, now: bool) -> None:
-        """Take a prompt of this node's own. `otherwise` goes out at the next start if this process
-        dies first; without `now` the prompt isn't asked but fails as busy.
+    def promise(self, job: Job, otherwise: bytes) -> None:
+        """A prompt of this node's own is to be asked: `otherwise` goes out at the next start if
+        this process dies before its answer.
         """
         self._jobs[job.key] = job
-        at = time.time()
-        self._journalled(lambda: self._journal.begin(job.key, job.fingerprint, 0, at))
-        self._journalled(lambda: self._journal.record(job.key, otherwise, at))
-        if now and not self.stopping:
-            self._inbox.put(job)
+        now = time.time()
+        self._journalled(lambda: self._journal.begin(job.key, job.fingerprint, 0, now))
+        self._journalled(lambda: self._journal.record(job.key, otherwise, now))
+
+    def ask(self, job: Job) -> None:
+        """Ask a prompt that was promised."""
+        if self.stopping:
+            self.give_up(job)
         else:
-            self._fail(job, "busy", "there is no room for this prompt")
+            self._inbox.put(job)
+
+    def give_up(self, job: Job) -> None:
+        """A prompt that was promised can't be asked."""
+        self._fail(job, "busy", "there is no room for this prompt")
 
     def resend(self, topic: str) -> None:
         """Send what the journal holds for `topic` and an earlier process couldn't deliver."""

@@ -13,7 +13,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,18 +31,7 @@ from edgespike.telemetry import Counters
 MAX_WAITING = 32
 """Alerts that wait to be asked; further ones go out with their facts."""
 
-_SWEEP_S = 5.0
-_SWEEP_SHARE = 0.01
-"""Part of the time that looking at ages and trends may take."""
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Alert:
-    """A firing on its way out: `body` is what is known without the model."""
-
-    job: Job
-    body: Mapping[str, Any]
 
 
 class Alerts:
@@ -66,9 +55,9 @@ class Alerts:
         self._max_tokens = settings.prompts.default_max_tokens
         self._topic = settings.topic("alert")
         self._triggers = Triggers(settings.triggers)
-        self._waiting: deque[_Alert] = deque()
+        self._waiting: deque[Job] = deque()
         self._asked: Job | None = None
-        self._sweep_due = 0.0
+        self._revision = 0
         self._log = structlog.get_logger()
         if settings.triggers:
             sensing.follow(self._triggers.wants)
@@ -82,23 +71,23 @@ class Alerts:
         now = time.monotonic()
         for view in self._sensing.take_news():
             self._take(self._triggers.see(view, now))
-        if self._triggers.timed and now >= self._sweep_due:
-            for view in self._sensing.followed(time.time()):
+        # These tell what no message does: what goes stale or offline, what an earlier process knew.
+        self._revision, changed = self._sensing.changes_since(self._revision, time.time())
+        names = [name for name in changed if self._triggers.wants(name)]
+        if names:
+            for view in self._sensing.picture(time.time(), names).channels:
                 self._take(self._triggers.see(view, now))
-            took = time.monotonic() - now
-            self._sweep_due = now + max(_SWEEP_S, took / _SWEEP_SHARE)
         self._take(self._triggers.elapse(now))
-        while self._waiting and self._waiting[0].job.start_by <= now:
-            self._send(self._waiting.popleft(), ask=False)
+        while self._waiting and self._waiting[0].start_by <= now:
+            self._desk.give_up(self._waiting.popleft())
         if self._waiting and self._asked is None and not self._inbox.full:
-            alert = self._waiting.popleft()
-            self._asked = alert.job
-            self._send(alert, ask=True)
+            self._asked = self._waiting.popleft()
+            self._desk.ask(self._asked)
 
     def stop(self) -> None:
         """Let those that wait go out with their facts."""
         while self._waiting:
-            self._send(self._waiting.popleft(), ask=False)
+            self._desk.give_up(self._waiting.popleft())
 
     def _take(self, firings: list[Firing]) -> None:
         for firing in firings:
@@ -107,14 +96,15 @@ class Alerts:
                 self._counters.add("alerts_dropped")
                 self._log.error("alert_dropped", rule=firing.rule.name, channel=firing.view.name)
                 continue
-            alert = self._alert(firing)
-            self._log.info("trigger", id=alert.body["id"], rule=firing.rule.name)
+            job = self._promised(firing)
+            self._log.info("trigger", id=job.request.id, rule=firing.rule.name)
             if len(self._waiting) >= MAX_WAITING:
-                self._send(alert, ask=False)
+                self._desk.give_up(job)
             else:
-                self._waiting.append(alert)
+                self._waiting.append(job)
 
-    def _alert(self, firing: Firing) -> _Alert:
+    def _promised(self, firing: Firing) -> Job:
+        """The question to ask; from here on its alert goes out, whatever comes."""
         rule, view = firing.rule, firing.view
         words = {
             "name": view.name,
@@ -155,18 +145,15 @@ class Alerts:
             start_by=end,
             deadline=end,
         )
-        alert = _Alert(job, body)
-        job.own = lambda reply: self._finished(alert, reply)
-        return alert
+        job.own = lambda reply: self._finished(job, body, reply)
+        self._desk.promise(job, _encoded(body))
+        return job
 
-    def _send(self, alert: _Alert, *, ask: bool) -> None:
-        self._desk.ask(alert.job, _encoded(alert.body), now=ask)
-
-    def _finished(self, alert: _Alert, reply: Answer | ErrorReply) -> bytes:
+    def _finished(self, job: Job, known: Mapping[str, Any], reply: Answer | ErrorReply) -> bytes:
         """The alert with what the model said, if that is worth having."""
-        if alert.job is self._asked:
+        if job is self._asked:
             self._asked = None
-        body = dict(alert.body)
+        body = dict(known)
         if isinstance(reply, ErrorReply):
             body["error"] = reply.code
         else:

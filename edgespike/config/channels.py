@@ -21,7 +21,8 @@ def channel_matches(pattern: str, channel: str) -> bool:
     return fnmatch.fnmatchcase(_folded(channel), _folded(pattern))
 
 
-def _name_problem(text: str) -> str | None:
+def label_problem(text: str) -> str | None:
+    """What is wrong with a name that people read, or None."""
     return (
         None if 0 < len(text) <= 64 and text.isprintable() else "has 1 to 64 printable characters"
     )
@@ -33,7 +34,7 @@ class ChannelSettings:
 
     rename: Annotated[
         str | None,
-        Setting("Name to use instead.", check=_name_problem, example="boiler temperature"),
+        Setting("Name to use instead.", check=label_problem, example="boiler temperature"),
     ] = None
     show: Annotated[
         bool | None, Setting("Show (also a diagnostic value) or hide.", example="true")

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from edgespike.config.channels import label_problem
 from edgespike.settings.declared import Setting
 from edgespike.topics import topic_problem
-
-
-def _name_problem(text: str) -> str | None:
-    fine = 0 < len(text) <= 64 and text.isprintable()
-    return None if fine else "has 1 to 64 printable characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +22,7 @@ class HomeAssistantSettings:
         str | None,
         Setting(
             "Name of the device there; edgespike <node> when not given.",
-            check=_name_problem,
+            check=label_problem,
             example="House brain",
         ),
     ] = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
+from edgespike.config.channels import label_problem
 from edgespike.settings.declared import Number, Seconds, Setting, nearest
 
 MAX_TRIGGERS = 64
@@ -15,11 +16,6 @@ PLACEHOLDERS = ("name", "value", "unit", "rule", "condition", "held")
 """What a question may hold between braces."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-
-
-def _name_problem(text: str) -> str | None:
-    fine = 0 < len(text) <= 64 and text.isprintable()
-    return None if fine else "has 1 to 64 printable characters"
 
 
 def _question_problem(text: str) -> str | None:
@@ -39,13 +35,13 @@ class Trigger:
 
     name: Annotated[
         str,
-        Setting("What the alert is called.", check=_name_problem, example="too warm or cold"),
+        Setting("What the alert is called.", check=label_problem, example="too warm or cold"),
     ]
     channels: Annotated[
         str,
         Setting(
             "Which channels, by name; * and ? match. Each is watched by itself.",
-            check=_name_problem,
+            check=label_problem,
             example='"* temperature"',
         ),
     ]

@@ -118,12 +118,7 @@ class Triggers:
 
     def wants(self, channel: str) -> bool:
         """Whether a rule matches the channel."""
-        return any(channel_matches(rule.channels, channel) for rule in self._rules)
-
-    @property
-    def timed(self) -> bool:
-        """Whether a condition can come to hold without a new value: by age, or by a trend."""
-        return any(rule.stale or rule.rising or rule.falling for rule in self._rules)
+        return bool(self._watching(channel))
 
     def see(self, view: ChannelView, now: float) -> list[Firing]:
         """Take in what a channel says at `now`, and return what fires by then.
@@ -132,12 +127,8 @@ class Triggers:
         """
         if view.text is None:
             return []
-        watches = self._watches.get(view.name)
-        if watches is None:
-            matching = (r for r in self._rules if channel_matches(r.channels, view.name))
-            watches = self._watches[view.name] = tuple(_Watch(rule) for rule in matching)
         fired = []
-        for watch in watches:
+        for watch in self._watching(view.name):
             earlier = watch.due(now)  # before this view came, with the one before
             watch.see(view, now)
             fired += [firing for firing in (earlier, watch.due(now)) if firing]
@@ -148,6 +139,13 @@ class Triggers:
             else:
                 self._waiting.pop(watch, None)
         return fired
+
+    def _watching(self, channel: str) -> tuple[_Watch, ...]:
+        watches = self._watches.get(channel)
+        if watches is None:
+            matching = (r for r in self._rules if channel_matches(r.channels, channel))
+            watches = self._watches[channel] = tuple(_Watch(rule) for rule in matching)
+        return watches
 
     def elapse(self, now: float) -> list[Firing]:
         """What fires by `now` because conditions have held long enough."""

@@ -39,7 +39,7 @@ class Sensing:
         self._counts: Counter[str] = Counter()
         self._problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
         self._wanted: Callable[[str], bool] | None = None
-        self._followed: dict[str, Channel] = {}
+        self._followed: set[str] = set()
         self._news: deque[ChannelView] = deque(maxlen=MAX_NEWS)
         self._revision = 0
         # The channels that changed, the latest last; when those that are fresh will be stale.
@@ -139,16 +139,13 @@ class Sensing:
             self._wanted = wanted
 
     def take_news(self) -> tuple[ChannelView, ...]:
-        """What came of the channels that are followed, once, in order: the latest MAX_NEWS."""
+        """What came of the channels that are followed, once, in order: the latest MAX_NEWS. Unlike
+        `changes_since` it has every value, also one that another followed at once.
+        """
         with self._lock:
             taken = tuple(self._news)
             self._news.clear()
             return taken
-
-    def followed(self, now: float) -> tuple[ChannelView, ...]:
-        """The channels that are followed and have reported, as they are at `now`."""
-        with self._lock:
-            return tuple(channel.view(now) for channel in self._followed.values())
 
     def _route(self, topic: str) -> Route | None:
         if topic in self._routes or len(topic) > MAX_TOPIC_BYTES:
@@ -245,7 +242,7 @@ class Sensing:
         channel.stale_after = settings.stale_after or default
         slot.channel = channel
         if self._wanted is not None and self._wanted(channel.name):
-            self._followed[channel.name] = channel
+            self._followed.add(channel.name)
         return channel
 
     def _set_available(self, device: Device, online: bool | None, at: float) -> None:

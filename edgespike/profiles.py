@@ -177,6 +177,14 @@ class BoardProfile:
     parallel: Annotated[
         int, Setting("Prompts answered at a time, in one step.", low=1, high=16)
     ] = 2
+    idle_cpu_share: Annotated[
+        float,
+        Setting(
+            "Share of the time that may go into reading ahead while nobody asks; 0: none.",
+            low=0,
+            high=1,
+        ),
+    ] = 0.2
     pin: Annotated[
         tuple[int, ...],
         Setting("CPU numbers to pin inference to; empty: the system decides.", low=0, high=4095),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgespike.agent.deliveries import Deliveries
-from edgespike.agent.inbox import Inbox, Job
+from edgespike.agent.inbox import STEP_S, Inbox, Job
 from edgespike.agent.journal import Key
 from edgespike.messages import PromptRequest
 
@@ -35,6 +35,38 @@ def test_priority_first_then_arrival(priorities: list[int]) -> None:
         assert before == sum(p >= one.request.priority for p in priorities[: int(one.request.id)])
     expected = sorted(jobs, key=lambda j: -j.request.priority)
     assert drain(inbox) == [j.request.id for j in expected]
+
+
+def test_a_low_priority_waits_longer_but_not_for_ever() -> None:
+    inbox = Inbox(9, clock=lambda: 0.0)
+    low, soon, late = job("low", 0), job("soon", 9), job("late", 9)
+    soon.arrived, late.arrived = 9 * STEP_S - 1, 9 * STEP_S + 1
+    for one in (late, low, soon):
+        inbox.put(one)
+    assert drain(inbox) == ["soon", "low", "late"]
+
+
+def test_a_suspect_waits_for_the_others_and_none_overtakes_it() -> None:
+    inbox = Inbox(9, clock=lambda: 0.0)
+    suspect, other = job("suspect"), job("other")
+    suspect.alone = True
+    inbox.put(suspect)
+    inbox.put(other)
+    assert inbox.take(0.0, [job("running")]) is None
+    assert inbox.take(0.0) is suspect
+    assert inbox.take(0.0, [suspect]) is None
+    assert inbox.take(0.0) is other
+
+
+def test_of_one_dialogue_one_job_is_answered_at_a_time() -> None:
+    inbox = Inbox(9, clock=lambda: 0.0)
+    first, second, other = job("first"), job("second"), job("other")
+    first.dialogue = second.dialogue = "d"
+    inbox.put(second)
+    inbox.put(other)
+    assert inbox.take(0.0, [first]) is other
+    assert inbox.take(0.0, [first]) is None
+    assert inbox.take(0.0) is second
 
 
 def test_it_is_full_at_its_bound() -> None:

@@ -204,3 +204,37 @@ def test_work_that_can_not_be_done_together_changes_nothing(model: Model, tmp_pa
     for size in (0, 257):
         with pytest.raises(UsageError, match="1 to 256"):
             model.pool(size)
+
+
+def test_a_session_returns_to_its_mark_and_forks_from_it(model: Model) -> None:
+    first, then, later = some(model, 3), some(model, 4, seed=1), some(model, 3, seed=2)
+    session = model.session()
+    session.advance(first)
+    mark = session.mark()
+    session.advance(then)
+    assert same_from_here(model, session.fork(mark=mark), first)
+    assert same_from_here(model, session, first + then)
+    session.rewind(mark)
+    session.advance(later)
+    assert same_from_here(model, session, first + later)
+    session.rewind(mark)
+    assert same_from_here(model, session, first)
+
+
+def test_a_mark_is_good_while_there_is_room(model: Model) -> None:
+    first = some(model, 3)
+    session = model.session()
+    session.advance(first)
+    mark = session.mark()
+    assert session.room > 0
+    session.advance(some(model, session.room, seed=1))
+    assert session.room == 0
+    assert same_from_here(model, session.fork(mark=mark), first)
+    session.advance([1])
+    with pytest.raises(UsageError, match="overwritten"):
+        session.rewind(mark)
+    with pytest.raises(UsageError, match="overwritten"):
+        session.fork(mark=mark)
+    fresh = model.session()
+    with pytest.raises(UsageError, match="overwritten"):
+        fresh.rewind(mark)

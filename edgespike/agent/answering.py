@@ -11,6 +11,7 @@ from zlib import crc32
 import structlog
 
 from edgespike.agent.contexts import Contexts, Prepared
+from edgespike.agent.dialogues import Exchange
 from edgespike.agent.inbox import Job
 from edgespike.config import Config
 from edgespike.engine.generate import Generation, Request
@@ -109,14 +110,14 @@ class Answering:
             seq=job.next_seq(),
             text=text,
             finish_reason=reason,
-            usage=Usage(len(prepared.ids), self.tokens),
+            usage=Usage(prepared.absorbed + len(prepared.ids), self.tokens),
             timing=Timing(
                 queue_ms=_ms(self._started - job.arrived),
                 first_token_ms=None if self._first is None else _ms(self._first - job.arrived),
                 total_ms=_ms(ended - job.arrived),
                 tokens_per_s=_rate(self.tokens, self._first, self._last),
             ),
-            context=ContextUse(prepared.used, len(prepared.ids), prepared.left_out),
+            context=_use(prepared),
             grounding=asdict(self.grounds.check(text)),
             model=self._model_name,
         )
@@ -160,18 +161,19 @@ class Answerer:
     def begin(self, job: Job, send: Send) -> Answering | ErrorReply:
         """Take up a job, while fewer than `parallel` are in the making."""
         request, prompts = job.request, self._settings().prompts
+        tokens = request.max_tokens or prompts.default_max_tokens
         try:
-            prepared = self._contexts.prepare(request)
+            prepared = self._contexts.prepare(request, job.dialogue, tokens)
         except DataError as error:
             return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
-        grounds = Grounds([prepared.text], prepared.used, prepared.left_out)
+        grounds = Grounds(prepared.texts, prepared.used, prepared.left_out)
         enforced = prompts.grounding == "enforce"
         generation = Generation(
             self._model,
             prepared.session,
             Request(
                 prompt=prepared.ids,
-                max_tokens=request.max_tokens or prompts.default_max_tokens,
+                max_tokens=tokens,
                 sampling=Sampling(
                     temperature=request.temperature or 0.0, seed=crc32(request.id.encode())
                 ),
@@ -199,11 +201,37 @@ class Answerer:
                     structlog.get_logger(id=each.job.request.id).exception("answer_failed")
                     each.fail("the answer failed; see the node's log")
 
+    def idle(self) -> float:
+        """Do a little of what makes the next answer come sooner; only while none is in the making.
+        Seconds until there may be more to do.
+        """
+        return self._contexts.idle()
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What is read ahead, for the metrics."""
+        return self._contexts.facts()
+
     def finish(self, answering: Answering) -> None:
         """Let go of an answering, whether it has a reply or not."""
         if answering.prepared.session.position:
             self.spike_rates = answering.prepared.session.spike_rates
-        self._contexts.finish(answering.prepared)
+        reply, exchange = answering.reply, None
+        if isinstance(reply, Answer) and not answering.generation.reading:
+            exchange = Exchange(answering.job.request.prompt, reply.text)
+        self._contexts.finish(answering.prepared, exchange, answering.generation.unfed)
+
+
+def _use(prepared: Prepared) -> ContextUse:
+    return ContextUse(
+        sensors=prepared.used,
+        tokens=prepared.absorbed + len(prepared.ids),
+        left_out=prepared.left_out,
+        mode=prepared.mode,
+        absorbed=prepared.absorbed,
+        turns=prepared.turns,
+        forgotten=0 if prepared.dialogue is None else prepared.dialogue.forgotten,
+    )
 
 
 def _finish_reason(reason: str) -> FinishReason:

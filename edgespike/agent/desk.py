@@ -21,6 +21,7 @@ from edgespike.agent.inbox import Inbox, Job
 from edgespike.agent.journal import Entry, Journal, JournalError, Key
 from edgespike.agent.mqtt import Connection
 from edgespike.agent.outbox import Final, Outbox
+from edgespike.agent.requesters import Allowances, dialogue_name, requester
 from edgespike.agent.vitals import RECENT_ANSWERS
 from edgespike.config import Config
 from edgespike.messages import (
@@ -67,6 +68,7 @@ class Desk:
         self._counters = counters
         self._outbox = Outbox(connection)
         self._deliveries = Deliveries()
+        self._allowances = Allowances()
         self._jobs: dict[Key, Job] = {}
         self._running: set[Job] = set()
         self._generation = 0
@@ -233,6 +235,7 @@ class Desk:
             start_by=min(deadline, expiry),
             deadline=deadline,
             deliveries=[delivery],
+            dialogue=request.session and dialogue_name(message, request.session),
         )
         earlier = self._jobs.get(job.key)
         if earlier is None:
@@ -255,8 +258,19 @@ class Desk:
             self._refuse(
                 message, job.deliveries[0], job.request.id, "busy", f"{what}; ask again later"
             )
+        elif entry is None and (wait := self._over_limit(message)):
+            problem = f"too many prompts from one requester; ask again in {wait:.1f} s"
+            retry_ms = round(1000 * wait)
+            self._refuse(message, job.deliveries[0], job.request.id, "busy", problem, retry_ms)
         else:
             self._enqueue(message, job, now)
+
+    def _over_limit(self, message: Incoming) -> float:
+        """Seconds until whoever sent this may ask again; 0: now."""
+        limits = self._settings().prompts
+        if limits.per_minute is None:
+            return 0.0
+        return self._allowances.take(requester(message), limits.per_minute, limits.burst)
 
     def _repeat(self, message: Incoming, job: Job, entry: Entry) -> None:
         assert entry.answer is not None
@@ -337,12 +351,18 @@ class Desk:
         )
 
     def _refuse(
-        self, message: Incoming, delivery: Delivery, id: str, code: ErrorCode, problem: str
+        self,
+        message: Incoming,
+        delivery: Delivery,
+        id: str,
+        code: ErrorCode,
+        problem: str,
+        retry_ms: int | None = None,
     ) -> None:
         """A final reply to a prompt that wasn't taken. The journal doesn't hear of it: a flood of
         refusals must cost little.
         """
-        reply = ErrorReply(id, 0, code, problem)
+        reply = ErrorReply(id, 0, code, problem, retry_ms)
         self._report(reply)
         if not delivery.kept and self.unconfirmed >= MAX_UNCONFIRMED:
             return  # QoS 0 promises nothing, and a flood of it must not fill the memory

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message from the broker. `packet` is 0 for QoS 0; `expiry_s` what is left of its life."""
+    """A message from the broker. `packet` is 0 for QoS 0; `expiry_s` what is left of its life.
+
+    `requester` is who sent it, if a user property of that name says so: the broker doesn't.
+    """
 
     generation: int
     topic: str
@@ -18,6 +21,7 @@ class Incoming:
     response_topic: str | None
     correlation: bytes | None
     expiry_s: int | None
+    requester: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from edgespike.agent.deliveries import Delivery
 from edgespike.agent.journal import Key
 from edgespike.messages import Answer, ErrorReply, PromptRequest
 
+STEP_S = 10.0
+"""Seconds by which a prompt overtakes those of the next lower priority."""
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -20,8 +23,9 @@ class Job:
     `start_by` is when waiting becomes pointless, `deadline` when the answer must end. `correlation`
     is echoed in every reply; `fingerprint` is a digest of the message. A job that must be
     `alone` is answered beside no other: the process died while it was being answered, and nobody
-    else may be blamed for that again. Replies are numbered by whichever thread has the job. `own`
-    makes the last message of a prompt of this node's own.
+    else may be blamed for that again. Of one `dialogue` one job is answered at a time. Replies are
+    numbered by whichever thread has the job. `own` makes the last message of a prompt of this
+    node's own.
     """
 
     request: PromptRequest
@@ -34,6 +38,7 @@ class Job:
     deliveries: list[Delivery] = field(default_factory=list)
     own: Callable[[Answer | ErrorReply], bytes] | None = None
     alone: bool = False
+    dialogue: str | None = None
     cancelled: bool = False
     _seq: int = 0
 
@@ -43,8 +48,14 @@ class Job:
         return self._seq - 1
 
 
+def _rank(job: Job) -> float:
+    return job.arrived - STEP_S * job.request.priority
+
+
 class Inbox:
-    """Waiting jobs: highest priority first, then in order of arrival. Thread-safe.
+    """Waiting jobs: by priority, then in order of arrival. Thread-safe.
+
+    A step of priority is worth `STEP_S` of waiting, so that nobody waits for ever.
 
     `clock` is monotonic, in seconds. Jobs that it is too late to start are never handed out; they
     wait for `expire`, which tells the service whom to disappoint.
@@ -66,6 +77,12 @@ class Inbox:
     def full(self) -> bool:
         """Whether a further job would be refused."""
         return len(self) >= self.bound
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a job to take."""
+        with self._changed:
+            return not self._paused and self._next(self._clock(), ()) is not None
 
     @property
     def paused(self) -> bool:
@@ -128,16 +145,18 @@ class Inbox:
     def _next(self, now: float, running: Sequence[Job]) -> Job | None:
         if any(job.alone for job in running):
             return None
+        busy = {job.dialogue for job in running}
         for job in self._waiting:
-            if job.start_by > now:
-                # One that must be alone waits for the others, but they don't overtake it for ever.
-                return None if job.alone and running else job
+            if job.start_by <= now:
+                continue
+            if job.alone and running:
+                return None  # it waits for the others, but no more of them overtake it
+            if job.dialogue is None or job.dialogue not in busy:
+                return job
         return None
 
     def _place(self, job: Job) -> int:
-        return bisect_right(
-            self._waiting, -job.request.priority, key=lambda other: -other.request.priority
-        )
+        return bisect_right(self._waiting, _rank(job), key=_rank)
 
     def _take_out(self, chosen: Callable[[Job], bool]) -> list[Job]:
         with self._changed:

@@ -52,11 +52,11 @@ class Daemon:
     def __init__(
         self,
         settings: Config,
-        load: Callable[[Config, Callable[[], Config], Sensing], Answerer],
+        load: Callable[[Config, Callable[[], Config], Sensing, Callable[[], None]], Answerer],
         reload: Callable[[], Config],
     ) -> None:
-        """`load` makes the model ready, in the inference thread; `reload` reads the configuration
-        again. Raises ConfigError when the state directory can't be used.
+        """`load` makes the model ready, in the inference thread, as `load_answerer` does; `reload`
+        reads the configuration again. Raises ConfigError when the state directory can't be used.
         """
         self._log = structlog.get_logger()
         self._counters = Counters()
@@ -93,7 +93,12 @@ class Daemon:
             self._service.homeassistant.tell_alert,
         )
         self._worker = Worker(
-            lambda: load(settings, lambda: self._service.settings, self._sensing),
+            lambda: load(
+                settings,
+                lambda: self._service.settings,
+                self._sensing,
+                self._sensors.catch_up,
+            ),
             self._inbox,
             self._events.post,
             self._service.desk.send,

@@ -32,8 +32,14 @@ def pin(settings: Config) -> None:
         structlog.get_logger().warning("not_pinned", cpus=cpus, reason=error.strerror)
 
 
-def load_answerer(settings: Config, current: Callable[[], Config], sensing: Sensing) -> Answerer:
-    """Map the model, check and warm it. `current` gives the settings after a reload.
+def load_answerer(
+    settings: Config,
+    current: Callable[[], Config],
+    sensing: Sensing,
+    catch_up: Callable[[], None],
+) -> Answerer:
+    """Map the model, check and warm it. `current` gives the settings after a reload; `catch_up`
+    waits for sensor messages that have arrived and aren't in `sensing` yet.
 
     Raises MissingInputError, DataError or UnavailableError.
     """
@@ -53,5 +59,5 @@ def load_answerer(settings: Config, current: Callable[[], Config], sensing: Sens
         for _piece in model.generate(warm, max_tokens=2):
             pass
     log.info("model", path=str(path), precision=precision, threads=settings.threads)
-    contexts = Contexts(model, template, sensing.picture, current)
+    contexts = Contexts(model, template, sensing, current, catch_up)
     return Answerer(model, template, contexts, current)

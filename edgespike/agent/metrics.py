@@ -84,6 +84,7 @@ class Metrics:
             "unconfirmed": desk.unconfirmed,
             "last_timing": asdict(desk.timings[-1]) if desk.timings else None,
             "recent": averages(desk.timings),
+            "context": self._worker.context,
             "spike_rates": _rounded(self._worker.spike_rates),
             "temperature_c": temperature_c(),
             "rss_mb": memory_mb(),

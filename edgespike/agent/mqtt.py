@@ -10,14 +10,16 @@ Size is ignored; properties with U+FEFF end the connection, again and again.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import random
 import socket
 import sys
+import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +54,7 @@ _MAX_UNWRITTEN = 2000
 """Messages at QoS 0 that wait for a slow network; further ones are lost, as QoS 0 may be."""
 _SHORT_S = 5.0
 """A connection that ends within so many seconds was hardly worth making."""
+_CATCH_UP_S = 0.02
 _MAX_INFLIGHT = 10
 """Unconfirmed messages of ours: brokers take at least 10, and paho ignores how many they take."""
 
@@ -252,6 +255,13 @@ class Connection:
         size = len(topic.encode()) + len(payload) + len(correlation or b"") + _PACKET_OVERHEAD
         return self._packet_limit is None or size <= self._packet_limit
 
+    def catch_up(self) -> None:
+        """Wait, but not long, until the network thread has handed over what has arrived here."""
+        end = time.monotonic() + _CATCH_UP_S
+        sock = self._client.socket()
+        while sock is not None and time.monotonic() < end and _unread(sock):
+            time.sleep(0.001)
+
     def stalled(self, seconds: float) -> bool:
         """Whether a message has waited so long for its confirmation, on a connection that is up."""
         oldest = self._unconfirmed.oldest()
@@ -430,6 +440,7 @@ class Connection:
                 response_topic=getattr(properties, "ResponseTopic", None),
                 correlation=getattr(properties, "CorrelationData", None),
                 expiry_s=getattr(properties, "MessageExpiryInterval", None),
+                requester=_requester(getattr(properties, "UserProperty", ())),
             )
         )
 
@@ -448,6 +459,19 @@ def _logger() -> logging.Logger:
     if not logger.filters:
         logger.addFilter(lambda record: "exception" in str(record.msg))
     return logger
+
+
+def _requester(given: Sequence[tuple[str, str]]) -> str | None:
+    """What the user property `requester` says."""
+    return next((value for name, value in given if name == "requester"), None)
+
+
+def _unread(sock: Any) -> bool:
+    """Whether the kernel holds bytes that nobody has read: ioctl_tty(2), FIONREAD."""
+    try:
+        return any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    except (OSError, ValueError):
+        return False  # closed meanwhile
 
 
 def _properties(packet_type: int) -> Properties:

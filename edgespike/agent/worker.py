@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -99,6 +100,11 @@ class Worker:
         """Which model answers, once it is loaded."""
         return None if self._answerer is None else self._answerer.model_name
 
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What is read ahead, for the metrics."""
+        return {} if self._answerer is None else self._answerer.context
+
     def moved_within(self, seconds: float) -> bool:
         """Whether the thread is alive and has made progress lately (idle waiting is progress)."""
         return self._thread.is_alive() and time.monotonic() - self._moved < seconds
@@ -128,7 +134,7 @@ class Worker:
         """Take up jobs, as many as there is room for; wait for one when there is nothing to do."""
         while not self._stopping and len(self._answering) < answerer.parallel:
             running = [each.job for each in self._answering]
-            job = self._inbox.take(0.0 if running else _IDLE_S, running)
+            job = self._inbox.take(0.0 if running else self._idle(answerer), running)
             if job is None or self._stopping:
                 return
             self._post(Started(job))
@@ -147,6 +153,16 @@ class Worker:
             else:
                 self._answering.append(begun)
 
+    def _idle(self, answerer: Answerer) -> float:
+        """Read ahead, unless a prompt is there; how long to wait for one now."""
+        if self._inbox.waiting:
+            return 0.0
+        try:
+            return min(answerer.idle(), _IDLE_S)
+        except Exception:
+            structlog.get_logger().exception("reading_ahead_failed")
+            return _IDLE_S
+
     def _interrupt(self, now: float) -> None:
         for each in self._answering:
             if each.job.cancelled or self._stopping:
@@ -156,7 +172,7 @@ class Worker:
 
     def _finish(self, answerer: Answerer, answering: Answering) -> None:
         job, reply = answering.job, answering.reply
-        answerer.finish(answering)
         self._answering.remove(answering)
         begun = isinstance(reply, ErrorReply) or job.cancelled or answering.tokens > 0
         self._post(Done(job, reply if begun or not self._stopping else None))
+        answerer.finish(answering)

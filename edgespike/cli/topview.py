@@ -71,6 +71,13 @@ def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "up", f"{_duration(_number(metrics, 'uptime_s'))}, {state}"
     waiting, unconfirmed = _show(metrics, "waiting"), _show(metrics, "unconfirmed")
     yield "queue", f"{waiting} waiting, {unconfirmed} answers not confirmed by the broker"
+    context = _object(metrics, "context")
+    if context.get("mode") == "warm":
+        sensors, behind = _show(context, "sensors"), _show(context, "behind")
+        yield (
+            "context",
+            f"warm: {sensors} sensors in {_show(context, 'tokens')} tokens, {behind} new",
+        )
     count = _show(recent, "answers")
     for label, key, unit in (
         ("tokens/s", "tokens_per_s", ""),

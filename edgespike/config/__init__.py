@@ -17,6 +17,7 @@ from edgespike.config.daemon import (
     load_address,
     load_config,
 )
+from edgespike.config.dialogues import DialogueSettings
 from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prometheus import Endpoint, PrometheusSettings
 from edgespike.config.prompts import ContextSettings, GroundingMode, PromptSettings
@@ -30,6 +31,7 @@ __all__ = [
     "ChannelSettings",
     "Config",
     "ContextSettings",
+    "DialogueSettings",
     "Endpoint",
     "GroundingMode",
     "HomeAssistantSettings",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from edgespike.config.broker import Broker
 from edgespike.config.channels import SensorSource
+from edgespike.config.dialogues import DialogueSettings
 from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prometheus import PrometheusSettings
 from edgespike.config.prompts import ContextSettings, PromptSettings
@@ -134,6 +135,9 @@ class Config:
     ] = field(default_factory=HomeAssistantSettings)
     prometheus: Annotated[PrometheusSettings, Setting("Metrics over HTTP.")] = field(
         default_factory=PrometheusSettings
+    )
+    dialogues: Annotated[DialogueSettings, Setting("Prompts with a session.")] = field(
+        default_factory=DialogueSettings
     )
     state_dir: Annotated[
         Path,

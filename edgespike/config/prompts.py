@@ -11,6 +11,8 @@ from edgespike.topics import topic_problem
 
 GroundingMode = Literal["enforce", "report"]
 
+ContextMode = Literal["auto", "warm", "on_demand"]
+
 _HOUR = Seconds(3600.0)
 
 
@@ -24,6 +26,13 @@ def _prefix_problem(prefix: str) -> str | None:
 class ContextSettings:
     """What of the sensor picture is kept, and what a prompt shows of it."""
 
+    mode: Annotated[
+        ContextMode,
+        Setting(
+            "warm: the picture is read ahead while nobody asks; on_demand: with each prompt;"
+            " auto: warm where it pays."
+        ),
+    ] = "auto"
     budget_tokens: Annotated[
         int, Setting("Tokens of a whole prompt, question included.", low=32, high=65536)
     ] = 512
@@ -48,6 +57,18 @@ class PromptSettings:
             "Prompts answered at a time; the board's when not given.", low=1, high=16, example="2"
         ),
     ] = None
+    per_minute: Annotated[
+        int | None,
+        Setting(
+            "Prompts a minute that one requester may send; no limit when not given.",
+            low=1,
+            high=60000,
+            example="30",
+        ),
+    ] = None
+    burst: Annotated[
+        int, Setting("Prompts that a requester may send at once all the same.", low=1, high=1024)
+    ] = 10
     max_prompt_bytes: Annotated[int, Setting("Longest prompt message.", low=64, high=1048576)] = (
         16384
     )

@@ -29,6 +29,16 @@ class Snapshot:
     state: State
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """A position of a session to come back to, and what the keys and values don't tell of it."""
+
+    position: int
+    membrane: NDArray[np.float32]
+    memory: NDArray[np.float32]
+    spikes: NDArray[np.int64]
+
+
 class Session:
     """State of fixed size, advanced token by token or many at once with the same result."""
 
@@ -93,6 +103,32 @@ class Session:
         self._position -= count
         self._kept = 0
 
+    def mark(self) -> Mark:
+        """Here, to come back to. Costs little: keys and values stay where they are."""
+        state = self._state
+        return Mark(self._position, state.membrane.copy(), state.memory.copy(), state.spikes.copy())
+
+    @property
+    def room(self) -> int:
+        """Tokens that can be appended before keys and values are overwritten that an earlier
+        position may see: while there is room, every earlier mark of this session is good.
+        """
+        config = self.model.config
+        return config.anchors + config.window + 1 - self._position
+
+    def rewind(self, mark: Mark) -> None:
+        """Return to a mark of this session. Raises UsageError when there was no `room` left."""
+        if self.room < 0 or mark.position > self._position:
+            raise UsageError("what the session was at that mark has been overwritten")
+        for array, kept in (
+            (self._state.membrane, mark.membrane),
+            (self._state.memory, mark.memory),
+            (self._state.spikes, mark.spikes),
+        ):
+            np.copyto(array, kept)
+        self._position = mark.position
+        self._kept = 0
+
     def snapshot(self) -> Snapshot:
         """A copy of the state, to come back to."""
         self.check_open()
@@ -108,8 +144,9 @@ class Session:
             raise UsageError("the snapshot belongs to another model")
         self._become(snapshot.state, snapshot.position)
 
-    def fork(self, pool: SessionPool | None = None) -> Session:
-        """Another session that continues from here on its own, in `pool` or in memory of its own.
+    def fork(self, pool: SessionPool | None = None, mark: Mark | None = None) -> Session:
+        """Another session that continues from here on its own, or from a `mark` that would do for
+        `rewind`; in `pool` or in memory of its own.
 
         Raises UnavailableError when that pool is full, UsageError when it is of another model.
         """
@@ -118,6 +155,8 @@ class Session:
             raise UsageError("the pool belongs to another model")
         other = (pool or self.model.pool(1)).session()
         other._become(self._state, self._position)
+        if mark is not None:
+            other.rewind(mark)
         return other
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -35,6 +35,7 @@ class PromptRequest:
     deadline_ms: int | None = None
     priority: int = DEFAULT_PRIORITY
     session: str | None = None
+    reset: bool = False
     temperature: float | None = None
     given_id: bool = True
 
@@ -170,6 +171,7 @@ _PROMPT_FIELDS = (
     "deadline_ms",
     "priority",
     "session",
+    "reset",
     "temperature",
 )
 
@@ -203,11 +205,12 @@ def _prompt_fields(
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"{key} must be a whole number from {low} to {high}")
         fields[key] = value
-    stream = body.get("stream")
-    if stream is not None:
-        if not isinstance(stream, bool):
-            raise ValueError("stream must be true or false")
-        fields["stream"] = stream
+    for key in ("stream", "reset"):
+        switch = body.get(key)
+        if switch is not None:
+            if not isinstance(switch, bool):
+                raise ValueError(f"{key} must be true or false")
+            fields[key] = switch
     session = body.get("session")
     if session is not None:
         if not isinstance(session, str) or not topic_safe_id(session):

@@ -84,11 +84,20 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class ContextUse:
-    """What the model was shown: channel names used, the prompt's tokens, channel names left out."""
+    """What the model was shown: channel names used, all tokens, channel names left out.
+
+    `mode`: "warm", "on_demand", or "dialogue" where a dialogue went on. `absorbed` of the tokens
+    had been read before the prompt came. `turns` of the dialogue were still in it, `forgotten` no
+    longer.
+    """
 
     sensors: tuple[str, ...] = ()
     tokens: int = 0
     left_out: tuple[str, ...] = ()
+    mode: str = "on_demand"
+    absorbed: int = 0
+    turns: int = 0
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +120,14 @@ class Answer(_Reply):
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply(_Reply):
-    """The last reply to a prompt that wasn't served."""
+    """The last reply to a prompt that wasn't served. `retry_ms`: when asking again makes sense."""
 
     type: ClassVar[str] = "error"
     id: str
     seq: int
     code: ErrorCode
     message: str
+    retry_ms: int | None = None
 
 
 Reply: TypeAlias = Accepted | Progress | Chunk | Answer | ErrorReply
@@ -152,6 +162,7 @@ def parse_reply(payload: bytes) -> Reply:
                 whole_of(body, "seq"),
                 code,  # type: ignore[arg-type]  # checked against the Literal above
                 text_of(body, "message"),
+                whole_of(body, "retry_ms") if body.get("retry_ms") is not None else None,
             )
     except ValueError as error:
         raise DataError(f"malformed {kind} reply: {error}") from None
@@ -177,7 +188,11 @@ def _parse_answer(body: Mapping[str, Any]) -> Answer:
             number_of(timing, "tokens_per_s"),
         ),
         context=ContextUse(
-            texts_of(context, "sensors"), whole_of(context, "tokens"), texts_of(context, "left_out")
+            texts_of(context, "sensors"),
+            whole_of(context, "tokens"),
+            texts_of(context, "left_out"),
+            text_of(context, "mode") if "mode" in context else "on_demand",
+            *(whole_of(context, key) for key in ("absorbed", "turns", "forgotten")),
         ),
         grounding=grounding if isinstance(grounding, dict) else None,
         model=text_of(body, "model") if body.get("model") is not None else None,

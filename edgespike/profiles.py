@@ -20,8 +20,10 @@ from edgespike.topics import pattern_problem
 
 Isa = Literal["native", "avx2", "generic"]
 BoardPrecision = Literal["int8", "fp32", "fp32-rowmajor"]
-Decoder = Literal["json", "tasmota", "plain", "shelly", "senml"]
-Payload = Literal["json", "tasmota", "plain", "shelly", "senml", "availability", "ignore"]
+Decoder = Literal["json", "tasmota", "plain", "shelly", "senml", "sparkplug"]
+Payload = Literal[
+    "json", "tasmota", "plain", "shelly", "senml", "sparkplug", "availability", "ignore"
+]
 Unknown = Literal["show", "diagnostic", "ignore"]
 Units = Literal["usual", "declared"]
 
@@ -89,6 +91,18 @@ class ValueFacts:
         Setting("About the device, not about the place: hidden unless asked for.", example="true"),
     ] = None
     ignore: Annotated[bool | None, Setting("Never a channel.", example="true")] = None
+    unless: Annotated[
+        str | None,
+        Setting(
+            "Not read from a message that has this key too.",
+            check=_text_problem,
+            example="illuminance_lux",
+        ),
+    ] = None
+    event: Annotated[
+        bool | None,
+        Setting("Each message is an event, such as a push of a button.", example="true"),
+    ] = None
 
     def over(self, base: ValueFacts | None) -> ValueFacts:
         """These facts, and those of `base` where these say nothing."""

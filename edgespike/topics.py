@@ -68,18 +68,19 @@ class Pattern:
     def match(self, topic: str) -> tuple[str, str] | None:
         """(device, key) of a topic, each possibly empty, levels separated by `/`; None if no match.
 
-        Without `{key}` the key is empty. Unnamed wildcards are parts of the device.
+        Several keys are joined with `_`; without `{key}` the key is empty. Unnamed wildcards are
+        parts of the device.
         """
         found = self.regex.fullmatch(topic)
         if found is None or (topic.startswith("$") and self.filter[:1] in ("+", "#")):
             return None
-        device, key = [], ""
+        device, keys = [], []
         for name, part in zip(self.names, found.groups(), strict=True):
             if name == "device" and part:
                 device.append(part.strip("/"))
             elif name == "key":
-                key = part
-        return "/".join(device), key
+                keys.append(part)
+        return "/".join(device), "_".join(keys)
 
     @property
     def has_key(self) -> bool:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgespike.config import Config, ContextSettings, SensorSource
-from edgespike.profiles import ProfileLibrary, ValueFacts
+from edgespike.profiles import Decoder, ProfileLibrary, ValueFacts
 from edgespike.sensing import Sensing
-from edgespike.sensing.decoders import DECODERS, MAX_READINGS, Origin, decode_availability
+from edgespike.sensing.decoders import (
+    MAX_READINGS,
+    Origin,
+    Presence,
+    decode_availability,
+    new_decoder,
+)
 from edgespike.sensing.naming import FactBook, channel_name, words
 from edgespike.sensing.values import NumberText, clean, load_json, read_value
 
@@ -54,6 +60,7 @@ def test_zigbee2mqtt_devices_become_channels_named_after_them() -> None:
         "kitchen sensor temperature": "21.50 °C",
         "kitchen sensor humidity": "40 %",
         "kitchen sensor pressure": "1013.2 hPa",
+        "kitchen sensor battery": "97 %",
         "cellar freezer plug state": "on",
         "cellar freezer plug power": "80.1 W",
         "cellar freezer plug energy": "1.5 kWh",
@@ -70,7 +77,7 @@ def test_zigbee2mqtt_diagnostics_are_there_when_asked_for() -> None:
         "zigbee2mqtt/d",
         {"battery": 97, "linkquality": 120, "motor_speed": 3, "last_seen": "x"},
     )
-    assert heard("zigbee2mqtt", message) == {}
+    assert heard("zigbee2mqtt", message) == {"d battery": "97 %"}
     assert heard("zigbee2mqtt", message, diagnostics=True) == {
         "d battery": "97 %",
         "d link quality": "120",
@@ -445,7 +452,7 @@ def test_hostile_json_is_an_ordinary_error(payload: bytes) -> None:
 
 def test_one_message_cannot_flood_the_window() -> None:
     body = encoded({f"k{n}": n for n in range(5000)})
-    assert len(DECODERS["json"](Origin("a", ""), body, NOW)) == MAX_READINGS
+    assert len(new_decoder("json")(Origin("a", ""), body, NOW)) == MAX_READINGS
 
 
 JSON = st.recursive(
@@ -472,16 +479,17 @@ PAYLOADS = (
 DEVICES = st.text(max_size=12)
 
 
-@given(st.sampled_from(sorted(DECODERS)), DEVICES, DEVICES, PAYLOADS)
+@given(st.sampled_from(get_args(Decoder)), DEVICES, DEVICES, PAYLOADS)
 def test_any_payload_is_readings_or_a_value_error(
     name: Any, device: str, key: str, payload: bytes
 ) -> None:
     try:
-        readings = DECODERS[name](Origin(device, key), payload, NOW)
+        readings = list(new_decoder(name)(Origin(device, key), payload, NOW))
     except ValueError:
         return
     assert len(readings) <= MAX_READINGS
     for reading in readings:
+        assert not isinstance(reading, Presence)
         value = read_value(reading.raw, None)
         assert value is None or (value.text and value.text.isprintable())
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edgespike"
 
 # From the bottom up: a module may import those before it, and its own group.
 LAYERS = [
-    "errors", "topics", "messages", "settings", "profiles", "config",
+    "errors", "topics", "units", "messages", "settings", "profiles", "config",
     "telemetry",
     "sensing", "prompting", "tokenizer", "grounding", "model", "kernels", "engine",
     "agent", "convert", "evaluate", "bench", "doctor", "deploy", "cli",

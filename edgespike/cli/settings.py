@@ -42,7 +42,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     attempt = actions.add_parser("try", help="show what channels a sensor message would update")
     attempt.add_argument("file", type=Path)
     attempt.add_argument("topic")
-    attempt.add_argument("payload")
+    attempt.add_argument("payload", help="the payload; - reads it from standard input")
     attempt.add_argument("--json", action="store_true", help="print JSON")
     attempt.set_defaults(run=_try)
 
@@ -144,9 +144,13 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _try(arguments: argparse.Namespace) -> int:
     from edgespike.config import load_config
     from edgespike.sensing import Sensing
+    from edgespike.sensing.values import MAX_PAYLOAD_BYTES
 
     sensing = Sensing(load_config(arguments.file))
-    payload = arguments.payload.encode("utf-8", "surrogateescape")
+    if arguments.payload == "-":
+        payload = sys.stdin.buffer.read(MAX_PAYLOAD_BYTES + 1)
+    else:
+        payload = arguments.payload.encode("utf-8", "surrogateescape")
     events = sensing.ingest(arguments.topic, payload, 0.0)
     channels = [view for view in sensing.picture(0.0).channels if view.text is not None]
     problems = sensing.take_problems()

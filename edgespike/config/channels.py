@@ -10,6 +10,7 @@ from typing import Annotated
 from edgespike.profiles import SensorProfile, ValueFacts
 from edgespike.settings.declared import Number, Seconds, Setting
 from edgespike.topics import pattern_problem, topic_problem
+from edgespike.units import convertible, converts, known_unit
 
 
 def _folded(channel: str) -> str:
@@ -39,9 +40,10 @@ class ChannelSettings:
     show: Annotated[
         bool | None, Setting("Show (also a diagnostic value) or hide.", example="true")
     ] = None
-    unit: Annotated[str | None, Setting("Unit to show; values aren't converted.", example="°F")] = (
-        None
-    )
+    unit: Annotated[
+        str | None,
+        Setting("Unit to show; values are converted, and limits are in it.", example="°F"),
+    ] = None
     low: Annotated[Number | None, Setting("Below this is too low.", example="18")] = None
     high: Annotated[Number | None, Setting("Above this is too high.", example="26.5")] = None
     hysteresis: Annotated[
@@ -67,6 +69,9 @@ class ChannelSettings:
         """These settings, and those of `base` where these say nothing."""
         mine = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(base, **{name: value for name, value in mine.items() if value is not None})
+
+
+_DEFAULT = ChannelSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +125,35 @@ class SensorSource:
         ),
     ] = field(default_factory=dict)
     diagnostics: Annotated[
-        bool, Setting("Show diagnostic values too: link quality, battery, ...")
+        bool, Setting("Show diagnostic values too: link quality, signal, ...")
     ] = False
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Units that the values of a channel, as far as its name tells them, don't convert to."""
+        for name, settings in self.channels.items():
+            sent = self._unit_of(name)
+            if sent and settings.unit and not converts(sent, settings.unit):
+                if known_unit(sent) == known_unit(settings.unit):
+                    continue
+                choices = ", ".join(convertible(sent)) or "nothing else"
+                message = f"{name}: {sent} doesn't convert to {settings.unit}, but to {choices}"
+                yield "channels", message
+
+    def _unit_of(self, channel: str) -> str | None:
+        """The unit that the profile declares for what a channel's name ends in."""
+        values = {**self.profile.values, **self.values}
+        units = {_folded(facts.name): facts.unit for facts in values.values() if facts.name}
+        units |= {_folded(key): facts.unit for key, facts in values.items()}
+        words = _folded(channel).split()
+        tails = (" ".join(words[start:]) for start in range(len(words)))
+        return next((units[tail] for tail in tails if tail in units), None)
 
     def settings_of(self, channel: str) -> ChannelSettings:
         """The settings of a channel by its unrenamed name: every entry that matches, in order.
 
         Case and the difference between `_` and a space don't matter.
         """
-        result = ChannelSettings()
+        result = _DEFAULT
         for pattern, settings in self.channels.items():
             if channel_matches(pattern, channel):
                 result = settings.over(result)

@@ -218,6 +218,11 @@ class Channels:
             taken = self._add(unique, settings)
         return taken
 
+    def taken(self, name: str) -> bool:
+        """Whether a value has that name already."""
+        channel = self._by_name.get(name.casefold())
+        return channel is not None and channel.device is not None
+
     def get(self, name: str) -> Channel | None:
         """The channel of that name, in any case."""
         return self._by_name.get(name.casefold())

@@ -10,7 +10,8 @@ The convention: device, then what is measured, in the firmware's words with unde
 
 Names of devices keep their case and hyphens, so that `pump-07` stays recognisable. A device whose
 name already ends in the quantity doesn't say it twice (`outdoor_temperature` temperature is
-`outdoor temperature`). `rename` in the configuration overrides all of this.
+`outdoor temperature`), nor does one that the quantity starts with (`office` office_temperature).
+`rename` in the configuration overrides all of this.
 """
 
 from __future__ import annotations
@@ -21,9 +22,29 @@ from dataclasses import replace
 
 from edgespike.profiles import ValueFacts
 from edgespike.sensing.values import MAX_NAME_CHARS, clean
+from edgespike.units import converts
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"(?:[\s_/]|\.(?!\d))+")
+# Units as they are written at the end of keys.
+_UNIT_ENDS = {
+    "c": "°C", "degc": "°C", "celsius": "°C", "f": "°F", "degf": "°F", "fahrenheit": "°F",
+    "kelvin": "K", "pct": "%", "percent": "%", "pa": "Pa", "hpa": "hPa", "kpa": "kPa",
+    "mbar": "mbar", "bar": "bar", "psi": "psi", "w": "W", "kw": "kW", "watt": "W", "watts": "W",
+    "wh": "Wh", "kwh": "kWh", "va": "VA", "v": "V", "mv": "mV", "volt": "V", "volts": "V",
+    "a": "A", "ma": "mA", "amp": "A", "amps": "A", "hz": "Hz", "khz": "kHz", "rpm": "rpm",
+    "ppm": "ppm", "ppb": "ppb", "ugm3": "µg/m³", "lux": "lx", "lx": "lx", "db": "dB",
+    "dbm": "dBm", "mm": "mm", "cm": "cm", "kg": "kg", "ms": "ms", "kmh": "km/h", "mph": "mph",
+    "mps": "m/s", "m3": "m³", "m3h": "m³/h", "lpm": "l/min", "liters": "l", "litres": "l",
+}  # fmt: skip
+# In what units people think of quantities for which a profile declares none.
+_USUAL_UNITS = {
+    "temperature": "°C", "setpoint": "°C", "dew point": "°C", "humidity": "%", "pressure": "hPa",
+    "power": "W", "energy": "kWh", "voltage": "V", "current": "A", "frequency": "Hz",
+    "battery": "%", "illuminance": "lx", "co2": "ppm", "flow": "m³/h", "water": "m³",
+    "distance": "cm", "wind speed": "m/s", "weight": "kg", "level": "%", "soil moisture": "%",
+    "signal strength": "dBm", "uptime": "s",
+}  # fmt: skip
 _NUMBERED = re.compile(r"(.*[^\d ])(\d{1,2})", re.DOTALL)
 
 
@@ -31,33 +52,57 @@ class FactBook:
     """The facts of a sensor source, found by a value's path or by how its name ends.
 
     `soil_temperature` has the facts of `temperature` unless it has its own; `state_l1`, with `l1`
-    among `endpoints`, those of `state`.
+    among `endpoints`, those of `state`. `temperature_f` has those of `temperature`, in °F; with
+    `units`, a unit at the end also tells that of a value that nothing else is known of.
     """
 
-    def __init__(self, values: Mapping[str, ValueFacts], endpoints: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, ValueFacts],
+        endpoints: tuple[str, ...] = (),
+        *,
+        units: bool = False,
+    ) -> None:
         ready = {key: _folded_states(facts) for key, facts in values.items()}
         self._facts = {words(key).casefold(): facts for key, facts in ready.items()}
         self._facts |= {words(key): facts for key, facts in ready.items()}
         self._endpoints = frozenset(endpoints)
+        self._units = units
 
-    def find(self, key: str, label: str) -> tuple[str, ValueFacts | None]:
-        """(words for the value, what is known about it) by its full path and by its label."""
-        exact = self._get(words(key))
-        if exact:
-            return exact.name or words(label), exact
+    def find(self, key: str, label: str, *, exact: bool = False) -> tuple[str, ValueFacts | None]:
+        """(words for the value, what is known about it) by its full path and by its label.
+
+        With `exact`, by the path alone.
+        """
+        found = self._get(words(key))
+        if found or exact:
+            return (found.name if found else None) or words(label), found
         parts = words(label).split(" ")
         for start in range(len(parts)):
             facts = self._get(" ".join(parts[start:]))
             if facts:
                 tail = facts.name or " ".join(parts[start:])
                 return " ".join((*parts[:start], tail)), facts
-        return self._find_endpoint(parts)
+        return self._find_endpoint(parts) or self._find_unit(parts) or (words(label), None)
 
     def _get(self, key: str) -> ValueFacts | None:
         """By the words as they are (Tasmota's `POWER` isn't its `Power`), else in any case."""
         return self._facts.get(key) or self._facts.get(key.casefold())
 
-    def _find_endpoint(self, parts: list[str]) -> tuple[str, ValueFacts | None]:
+    def _find_unit(self, parts: list[str]) -> tuple[str, ValueFacts] | None:
+        unit = _UNIT_ENDS.get(parts[-1].casefold())
+        if unit is None or len(parts) == 1:
+            return None
+        stem, facts = self.find("", "_".join(parts[:-1]))
+        if facts is not None:
+            usual = facts.unit or _USUAL_UNITS.get(words(facts.quantity or ""), "")
+            if usual == unit or converts(usual, unit):
+                return stem, replace(facts, unit=unit)
+        # One letter may as well be a phase, an endpoint or anything else.
+        loose = self._units and len(parts[-1]) > 1
+        return (stem, ValueFacts(unit=unit)) if loose else None
+
+    def _find_endpoint(self, parts: list[str]) -> tuple[str, ValueFacts] | None:
         label = " ".join(parts)
         glued = _NUMBERED.fullmatch(label)
         splits = [(" ".join(parts[:-1]), parts[-1]), *([(glued[1], glued[2])] if glued else [])]
@@ -65,7 +110,7 @@ class FactBook:
             facts = self._get(stem) if end in self._endpoints else None
             if facts:
                 return f"{facts.name or words(stem)} {end}", facts
-        return label, None
+        return None
 
 
 def channel_name(device: str, part: str, value: str) -> str:
@@ -74,6 +119,8 @@ def channel_name(device: str, part: str, value: str) -> str:
     what = clean(f"{value} {part}" if part.isdigit() else f"{part} {value}", MAX_NAME_CHARS - 24)
     if f" {place}".casefold().endswith(f" {what}".casefold()):
         return place
+    if f"{what} ".casefold().startswith(f"{place} ".casefold()):
+        return what
     room = MAX_NAME_CHARS - len(what) - 1
     return f"{place[:room].strip()} {what}".strip()
 

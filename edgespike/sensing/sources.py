@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from edgespike.config import ChannelSettings, SensorSource
 from edgespike.profiles import Payload, SensorProfile, TopicRule, ValueFacts
 from edgespike.sensing.channels import Channel, Device
-from edgespike.sensing.decoders import DECODERS, DecoderFunction, Origin, Reading
+from edgespike.sensing.decoders import DecoderFunction, Origin, Reading, new_decoder
 from edgespike.sensing.naming import FactBook, channel_name
-from edgespike.sensing.values import Value
+from edgespike.sensing.values import MAX_UNIT_CHARS, Value, clean
 from edgespike.topics import Pattern, compile_pattern
+from edgespike.units import converts, known_unit
 
 _NOTHING = ValueFacts()
 
@@ -26,13 +27,36 @@ class Route:
 
 @dataclass(slots=True)
 class Slot:
-    """Where a value of a message goes, and how to read it. Its first reading opens the channel."""
+    """Where a value of a message goes, and how to read it. Its first reading opens the channel.
+
+    `sent` is the unit in which values came last, `unit` the one that is shown. `longer` is the name
+    with that of the sensor in it, for when another value has the name; None where no sensor is
+    named.
+    """
 
     name: str
     settings: ChannelSettings
     facts: ValueFacts
     shown: bool
+    longer: str | None = None
     channel: Channel | None = None
+    sent: str | None = None
+    unit: str = ""
+    converted: bool = False
+
+    def use_unit(self, sent: str) -> bool:
+        """Show values that are sent in that unit in the unit that is wanted: sets `unit`, and
+        whether they must be `converted`. False if they can't be; they are shown as sent then.
+        """
+        self.sent = sent
+        unit, wanted = known_unit(clean(sent, MAX_UNIT_CHARS)), self.settings.unit
+        self.unit, self.converted = unit, False
+        if wanted and unit and known_unit(wanted) != unit:
+            self.converted = converts(unit, wanted)
+            if not self.converted:
+                return False
+        self.unit = wanted or unit
+        return True
 
     def plausible(self, value: Value) -> bool:
         """Whether a working sensor can say this."""
@@ -49,7 +73,10 @@ class Source:
     def __init__(self, settings: SensorSource) -> None:
         self.settings = settings
         self.profile: SensorProfile = settings.profile.extended(settings.values)
-        self._facts = FactBook(self.profile.values, self.profile.endpoints)
+        self._facts = FactBook(
+            self.profile.values, self.profile.endpoints, units=self.profile.unknown == "show"
+        )
+        self._decoders: dict[Payload, DecoderFunction] = {}
         base = self.profile.base if settings.base is None else settings.base
         self._rules: list[tuple[Pattern, Payload]] = [
             (compile_pattern(rule.topic, base), rule.payload or self.profile.decoder)
@@ -74,27 +101,37 @@ class Source:
         return None
 
     def decoder(self, payload: Payload) -> DecoderFunction | None:
-        """What reads a payload; None for availability."""
-        return None if payload == "availability" or payload == "ignore" else DECODERS[payload]
+        """What reads a payload; None for availability. One for each kind, since it may remember."""
+        if payload == "availability" or payload == "ignore":
+            return None
+        if payload not in self._decoders:
+            self._decoders[payload] = new_decoder(payload)
+        return self._decoders[payload]
 
     def slot(self, device: str, reading: Reading) -> Slot:
         """A place for a value that wasn't heard before."""
-        label, facts = self._facts.find(reading.key, reading.label)
-        name = channel_name(device, reading.part, label)
+        label, facts = self._facts.find(reading.key, reading.label, exact=reading.exact)
+        longer = None
+        if reading.sensor and facts is not None and not reading.part:
+            longer = channel_name(device, reading.sensor, label)
+        if longer and reading.crowded:
+            name, longer = longer, None
+        else:
+            name = channel_name(device, reading.part, label)
         settings = self.settings.settings_of(name)
-        shown = bool(name) and self._shown(facts, settings.show)
-        return Slot(name, settings, facts or _NOTHING, shown)
+        shown = bool(name) and self._shown(reading, facts, settings.show)
+        return Slot(name, settings, facts or _NOTHING, shown, longer)
 
     def _topic_rules(self) -> tuple[TopicRule, ...]:
         given = tuple(TopicRule(topic) for topic in self.settings.topics)
         online = tuple(TopicRule(topic, "availability") for topic in self.settings.availability)
         return online + (given or self.profile.topics)
 
-    def _shown(self, facts: ValueFacts | None, show: bool | None) -> bool:
+    def _shown(self, reading: Reading, facts: ValueFacts | None, show: bool | None) -> bool:
         if show is not None:
             return show
         if facts is None:
-            kind = self.profile.unknown
+            kind = "diagnostic" if reading.aside else self.profile.unknown
             return kind == "show" or (kind == "diagnostic" and self.settings.diagnostics)
         if facts.ignore:
             return False

@@ -18,6 +18,7 @@ MAX_NUMBER_CHARS = 24
 MAX_NUMBER_DIGITS = 400
 MAX_STATE_CHARS = 48
 MAX_NAME_CHARS = 64
+MAX_UNIT_CHARS = 16
 
 # What firmwares send when there is nothing to say.
 ABSENT = frozenset(

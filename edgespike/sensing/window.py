@@ -5,17 +5,18 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
 
 from edgespike.config import Config
 from edgespike.sensing.channels import Channel, Channels, Device
-from edgespike.sensing.decoders import Reading, decode_availability
+from edgespike.sensing.decoders import Found, Presence, Reading, decode_availability
 from edgespike.sensing.naming import channel_name, words
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.sensing.sources import Route, Slot, Source
 from edgespike.sensing.values import MAX_PAYLOAD_BYTES, clean, read_value
 from edgespike.topics import MAX_TOPIC_BYTES, minimal_filters
+from edgespike.units import convert, converts, scale
 
 MAX_PROBLEMS = 32
 MAX_NEWS = 4096
@@ -80,8 +81,12 @@ class Sensing:
             except ValueError as error:
                 return self._refuse("malformed", topic, str(error))
             events = 0
-            for reading in readings:
-                events += self._apply(route.device, reading, at, retained)
+            for found in readings:
+                if isinstance(found, Presence):
+                    device = self._device(route.device.source, found.device)
+                    self._set_available(device, found.online, at)
+                else:
+                    events += self._apply(route.device, found, at, retained, readings)
             counts["events"] += events
             return events
 
@@ -180,14 +185,16 @@ class Sensing:
         self._devices = kept
         self._routes.clear()
 
-    def _apply(self, device: Device, reading: Reading, at: float, retained: bool) -> int:
+    def _apply(
+        self, device: Device, reading: Reading, at: float, retained: bool, message: Sequence[Found]
+    ) -> int:
         if reading.device is not None and reading.device != device.name:
             device = self._device(device.source, reading.device)
         identity = (device.source, device.name, reading.part, reading.key)
         slot = self._slots.get(identity)
         if slot is None:
             slot = self._new_slot(identity, reading)
-        if not slot.shown:
+        if not slot.shown or (slot.facts.unless and _has(message, slot.facts.unless)):
             self._counts["hidden"] += 1
             return 0
         value = read_value(reading.raw, slot.facts.states)
@@ -203,11 +210,19 @@ class Sensing:
         time = at if reading.at is None else reading.at
         if reading.at is not None and channel.text is not None and time < channel.at <= at:
             return 0  # an older record of a pack: what is known is newer
-        unit = slot.settings.unit or reading.unit or value.unit or slot.facts.unit or ""
-        if unit != channel.unit:
-            unit = clean(unit, 16)
+        text, number = value.text, value.number
+        if number is not None:
+            sent = reading.unit or value.unit or slot.facts.unit or ""
+            if sent != slot.sent:
+                self._use_unit(slot, channel, sent)
+            if slot.converted:
+                try:
+                    text = convert(text, sent, slot.unit)
+                except ValueError as error:
+                    return self._refuse("malformed", slot.name, str(error))
+                number = float(text)
         dated = reading.at is not None or not retained
-        matters = channel.update(value.text, value.number, unit, time, dated, self._span)
+        matters = channel.update(text, number, slot.unit, time, dated, self._span)
         if not channel.fresh:
             channel.fresh = matters = True
             deadline = time + channel.stale_after
@@ -218,6 +233,15 @@ class Sensing:
             self._news.append(channel.view(at))
         return 1
 
+    def _use_unit(self, slot: Slot, channel: Channel, sent: str) -> None:
+        """Values come in another unit than before, or for the first time."""
+        if not slot.use_unit(sent):
+            problem = f"{slot.unit} doesn't convert to {slot.settings.unit}; shown as sent"
+            self._refuse("unit", slot.name, problem)
+        declared = slot.facts.unit
+        if slot.facts.noise is not None and declared and converts(declared, slot.unit):
+            channel.noise = slot.facts.noise * scale(declared, slot.unit)
+
     def _new_slot(self, identity: tuple[int, str, str, str], reading: Reading) -> Slot:
         source, device, _, _ = identity
         if len(self._slots) >= self._max_slots:
@@ -226,6 +250,9 @@ class Sensing:
         return slot
 
     def _open_channel(self, slot: Slot, device: Device) -> Channel | None:
+        if slot.longer is not None and self._channels.taken(slot.name):
+            slot.name, slot.longer = slot.longer, None
+            slot.settings = self._sources[device.source].settings.settings_of(slot.name)
         settings, facts = slot.settings, slot.facts
         channel = self._channels.open(settings.rename or slot.name, settings)
         if channel is None:
@@ -238,6 +265,7 @@ class Sensing:
         device.channels.append(channel)
         channel.quantity = words(facts.quantity or "")
         channel.noise = facts.noise
+        channel.momentary = bool(facts.event)
         default = facts.stale_after or self._sources[device.source].profile.stale_after
         channel.stale_after = settings.stale_after or default
         slot.channel = channel
@@ -280,3 +308,7 @@ class Sensing:
         self._counts[what] += 1
         self._problems.append(clean(f"{what}: {clean(where, 80)}: {problem}", 200))
         return 0
+
+
+def _has(message: Sequence[Found], key: str) -> bool:
+    return any(isinstance(found, Reading) and found.key == key for found in message)

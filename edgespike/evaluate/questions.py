@@ -1,7 +1,20 @@
-"""Question sets: scenes with questions and their right answers, as JSON lines.
+"""Question sets: scenes with questions and what counts as a right answer, as JSON lines.
 
-A line is one scene: `{"taken_at": s, "channels": [...], "questions": [{"family", "question",
-"answer"}]}`. An entry of `channels` has the fields of ChannelView that differ from its defaults.
+A line is one scene: `{"taken_at": s, "channels": [...], "questions": [...]}`. An entry of
+`channels` has the fields of ChannelView that differ from its defaults. A question is an object:
+
+    "family"     what kind of question it is: scores are given for each
+    "question"   its text
+    "follows"    true: it goes on with the dialogue of the question before it (optional)
+
+and one of these says what is right (see `Expected`):
+
+    "answer"     the one right text, word for word
+    "accept"     a list of right texts, whatever their case and marks
+    "facts"      {"must": [...], "must_not": [...]}: numbers and phrases; an entry of `must` may be
+                 a list of alternatives
+    "abstain"    true: no sensor can tell, and the answer must say so; may be given with
+                 {"facts": {"must_not": [...]}}
 """
 
 from __future__ import annotations
@@ -14,7 +27,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from edgespike.errors import DataError, MissingInputError
+from edgespike.evaluate.expected import Expected
 from edgespike.sensing.picture import ChannelView, Picture
+
+_QUESTION = ("family", "question", "follows", "answer", "accept", "facts", "abstain")
 
 MAX_LINE_BYTES = 1 << 20
 """Bytes of one scene; a longer line is refused before it is parsed."""
@@ -22,17 +38,27 @@ MAX_LINE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about a picture, the family it belongs to and its right answer."""
+    """One question about a picture, the family it belongs to and what is right.
+
+    `follows`: it goes on with the dialogue of the question before it.
+    """
 
     picture: Picture
     family: str
     question: str
-    answer: str
+    expected: Expected
+    follows: bool = False
 
 
-def bundled_questions() -> Path:
-    """The test set that ships: names, phrasings and scenes that training never showed."""
-    return Path(__file__).parent.parent / "data" / "qa-test.jsonl"
+SETS = {"test": "qa-test.jsonl", "others": "qa-others.jsonl"}
+"""The sets that ship: names, phrasings and scenes that training never showed, made by the same
+program; and written by hand, without knowledge of that program.
+"""
+
+
+def bundled_questions(name: str = "test") -> Path:
+    """A set that ships, by its name in SETS."""
+    return Path(__file__).parent.parent / "data" / SETS[name]
 
 
 def load_questions(path: Path) -> Iterator[Question]:
@@ -73,10 +99,65 @@ def _scene(line: bytes, where: str) -> Iterator[Question]:
     )
     for index, asked in enumerate(questions):
         at = f"{where}: question {index}"
-        family, question, answer = (
-            _entry(asked, name, (str,), at) for name in ("family", "question", "answer")
-        )
-        yield Question(picture, family, question, answer)
+        family, question = (_entry(asked, name, (str,), at) for name in ("family", "question"))
+        unknown = [name for name in asked if name not in _QUESTION]
+        if unknown:
+            raise DataError(
+                f"{at}: unknown entry {unknown[0][:40]!r}; known are {', '.join(_QUESTION)}"
+            )
+        follows = _flag(asked, "follows", at)
+        if follows and index == 0:
+            raise DataError(f"{at}: the first question of a scene follows none")
+        yield Question(picture, family, question, _expected(asked, at), follows)
+
+
+def _expected(asked: Any, where: str) -> Expected:
+    abstain = _flag(asked, "abstain", where)
+    given = [name for name in ("answer", "accept", "facts") if name in asked]
+    if len(given) != (0 if abstain else 1) and not (abstain and given == ["facts"]):
+        raise DataError(f"{where}: give one of answer, accept, facts, or abstain: true")
+    if given == ["answer"]:
+        return Expected("answer", texts=(_entry(asked, "answer", (str,), where),))
+    if given == ["accept"]:
+        return Expected("accept", texts=_texts(asked["accept"], f"{where}: accept"))
+    facts = asked.get("facts", {})
+    must, must_not = _facts(facts, f"{where}: facts")
+    if not must and not abstain:
+        raise DataError(f"{where}: facts: must needs at least one entry")
+    return Expected("abstain" if abstain else "facts", must=must, must_not=must_not)
+
+
+def _facts(facts: Any, where: str) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    if not isinstance(facts, dict):
+        raise DataError(f"{where}: must be a JSON object")
+    for name in facts:
+        if name not in ("must", "must_not"):
+            raise DataError(f"{where}: unknown entry {name[:40]!r}; known are must, must_not")
+    must = facts.get("must", [])
+    if not isinstance(must, list):
+        raise DataError(f"{where}: must: has to be a list")
+    groups = tuple(
+        (entry,) if isinstance(entry, str) and entry else _texts(entry, f"{where}: must")
+        for entry in must
+    )
+    return groups, _texts(facts.get("must_not", []), f"{where}: must_not", least=0)
+
+
+def _texts(value: Any, where: str, least: int = 1) -> tuple[str, ...]:
+    if (
+        not isinstance(value, list)
+        or len(value) < least
+        or not all(isinstance(text, str) and text for text in value)
+    ):
+        raise DataError(f"{where}: must be a list of texts, none of them empty")
+    return tuple(value)
+
+
+def _flag(facts: Any, name: str, where: str) -> bool:
+    value = facts.get(name, False)
+    if not isinstance(value, bool):
+        raise DataError(f"{where}: {name} must be true or false")
+    return value
 
 
 def _entry(facts: Any, name: str, kinds: tuple[type, ...], where: str) -> Any:
@@ -109,6 +190,8 @@ def _fits(name: str, value: Any) -> bool:
         return value in (None, "ok", "low", "high")
     if name == "stale":
         return isinstance(value, bool)
+    if name == "changes":
+        return value is None or (isinstance(value, int) and not isinstance(value, bool))
     if name == "number" or name.endswith("_s"):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return value is None or (number and math.isfinite(value))

@@ -9,7 +9,7 @@ same. Number words are words, but for "minus 3".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import category, digit, normalize
@@ -84,6 +84,17 @@ def figures(text: str) -> Iterator[Figure]:
             yield _number(found["high"], found["high"], negative=False)
         else:
             yield Figure(word, "", negative=False, value=None)
+
+
+def phrases(texts: Collection[str]) -> re.Pattern[str]:
+    """Finds any of the folded `texts` as whole words, in any case, the longest first."""
+    if not texts:
+        return re.compile(r"(?!)")
+    longest = sorted(texts, key=lambda phrase: (-len(phrase), phrase))
+    either = "|".join(re.escape(phrase) for phrase in longest)
+    return re.compile(
+        rf"(?<!\w)(?<!\w-)(?:{either})(?!\w)(?![.,:/'\u2019]\d)(?!-\w)", re.IGNORECASE
+    )
 
 
 def _number(written: str, core: str, negative: bool) -> Figure:

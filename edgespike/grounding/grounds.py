@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from edgespike.grounding.figures import Figure, figures, folded, has_digit, with_hyphens
+from edgespike.grounding.figures import Figure, figures, folded, has_digit, phrases, with_hyphens
 from edgespike.prompting import Block, clean
 
 
@@ -43,7 +42,7 @@ class Grounds:
         self._unread = frozenset(folded(clean(name)) for name in unread) - self._read - {""}
         forms = {form for name in self._read for form in (name, folded(normalize("NFKC", name)))}
         self._labels = frozenset(label for form in forms for label in _labels(form))
-        self._spoken = _phrases(self._labels)
+        self._spoken = phrases(self._labels)
         self._shown = "\n".join(shown)
         found = list(figures(self._spoken.sub(" ; ", self._shown)))
         self._numbers = [figure for figure in found if figure.value is not None]
@@ -81,9 +80,9 @@ class Grounds:
 
     def _unread_names(self, answer: str) -> Iterator[str]:
         if self._unread:
-            rest = _phrases(self._read).sub(" ; ", folded(answer))
+            rest = phrases(self._read).sub(" ; ", folded(answer))
             for name in sorted(self._unread):
-                said = _phrases([name])
+                said = phrases([name])
                 if said.search(rest) and not said.search(self._shown):
                     yield name
 
@@ -111,17 +110,6 @@ def _labels(name: str) -> Iterator[str]:
         else:
             end = worded.index(True) if any(worded) else len(words)
             yield " ".join(words[: end + 1])
-
-
-def _phrases(phrases: Collection[str]) -> re.Pattern[str]:
-    """Finds any of the folded `phrases` as whole words, in any case, the longest first."""
-    if not phrases:
-        return re.compile(r"(?!)")
-    longest = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    either = "|".join(re.escape(phrase) for phrase in longest)
-    return re.compile(
-        rf"(?<!\w)(?<!\w-)(?:{either})(?!\w)(?![.,:/'\u2019]\d)(?!-\w)", re.IGNORECASE
-    )
 
 
 def _writings(figure: Figure) -> Iterator[str]:

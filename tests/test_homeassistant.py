@@ -201,18 +201,21 @@ def test_what_was_announced_is_taken_back_when_it_is_no_longer_wanted(
     daemon: DaemonProcess, peer: Peer, broker: Mosquitto
 ) -> None:
     hass = Peer(broker.port, "+/device/#")
-    configure(daemon, enabled=True, prefix="ha").start()
-    moved = CONFIG.replace("homeassistant", "ha")
-    hass.until(lambda m: m.topic == moved and bool(m.payload))
-    for fields, gone in (({"enabled": True}, moved), ({"enabled": False}, CONFIG)):
-        peer.status("online")
-        daemon.signal(15)
-        assert daemon.wait() == 0
-        configure(daemon, **fields).start()
-        hass.until(lambda m, gone=gone: m.topic == gone and not m.payload)
+    state = daemon.directory / "state"
+    state.mkdir()
+    before = CONFIG.replace("homeassistant", "before")
+    (state / f"{NODE}.homeassistant").write_text(before)  # as an earlier configuration had it
+    configure(daemon, enabled=True).start()
+    hass.until(lambda m: m.topic == before and not m.payload)
+    hass.until(lambda m: m.topic == CONFIG and bool(m.payload))
+    peer.status("online")
+    daemon.signal(15)
+    assert daemon.wait() == 0
+    configure(daemon, enabled=False).start()
+    hass.until(lambda m: m.topic == CONFIG and not m.payload)
     while len(daemon.events("homeassistant_withdrawn")) < 2:
         peer.until(lambda m: True)
-    assert not list((daemon.directory / "state").glob("*.homeassistant"))
+    assert not list(state.glob("*.homeassistant"))
     late = Peer(broker.port, "+/device/#", "marker")
     late.publish("marker", "x")
     late.until(lambda m: m.topic == "marker")

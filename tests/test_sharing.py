@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import DaemonProcess, Message, Mosquitto, Peer
@@ -18,13 +21,15 @@ POOL = "edgespike/pool"
 @pytest.fixture
 def members(
     tmp_path: Path, broker: Mosquitto, chatter: Path
-) -> Iterator[Callable[[str], DaemonProcess]]:
-    """Makes a daemon of that name in the group `pool`, online."""
+) -> Iterator[Callable[..., DaemonProcess]]:
+    """Makes a daemon of that name in the group `pool`, which answers one prompt at a time."""
     made: list[DaemonProcess] = []
 
-    def make(name: str) -> DaemonProcess:
+    def make(name: str, inbox: int = 16) -> DaemonProcess:
         (tmp_path / name).mkdir()
-        process = DaemonProcess(tmp_path / name, broker.port, chatter, node=name, group="pool")
+        prompts = {"parallel": 1, "inbox": inbox}
+        fields: dict[str, Any] = {"node": name, "group": "pool", "prompts": prompts}
+        process = DaemonProcess(tmp_path / name, broker.port, chatter, **fields)
         made.append(process)
         return process
 
@@ -158,5 +163,31 @@ def test_a_member_that_stops_hands_its_prompts_over_and_one_alone_takes_its_own_
     assert client.final("p2").body["type"] == "answer"
     assert one.wait() == 0
     assert [event["member"] for event in two.events("taken_over")] == ["one"]
+
+
+def test_a_member_without_room_hands_on_and_the_group_is_asked_like_a_node(
+    members: Callable[..., DaemonProcess], client: Peer, broker: Mosquitto
+) -> None:
+    one, two = members("one", inbox=1), members("two")
+    start(client, one, two)
+    pause(client, one)
+    ask(client, "first")
+    ask(client, "second")
+    ask(client, "third")
+    ask(client, "fourth")
+    # Dealt out in turn, two went to the one that has room for one and answers none.
+    assert len({client.final().body["id"] for _ in range(3)}) == 3
+    while kept(broker) != [m.topic for m in client.heard if work("one")(m)]:
+        time.sleep(0.05)
+    client.publish("edgespike/one/control", "resume")
+    client.final()
+    command = f"-m edgespike ask hello -n 2 --node pool --broker {broker.url}"
+    said = subprocess.run(
+        [sys.executable, *command.split()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip()
     client.publish("edgespike/two/prompt", '{"prompt": "hello", "id": "own", "max_tokens": 2}')
     assert client.final("own").topic == "edgespike/two/response/own"

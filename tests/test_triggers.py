@@ -200,10 +200,13 @@ RULES: list[dict[str, Any]] = [
 
 @pytest.fixture
 def watching(daemon: DaemonProcess, peer: Peer) -> Callable[..., DaemonProcess]:
-    """Starts the daemon with the rules; what is given is true of all of them."""
+    """Starts the daemon with the rules; what is given is true of all of them. One prompt is
+    answered at a time, so that the order tells who waited.
+    """
 
     def start(**fields: Any) -> DaemonProcess:
         settings = json.loads(daemon.settings.read_text())
+        settings["prompts"]["parallel"] = 1
         settings["triggers"] = [{"cooldown": 0} | each | fields for each in RULES]
         daemon.settings.write_text(json.dumps(settings))
         daemon.start()

@@ -31,7 +31,7 @@ EVENT_TYPES = ("answer", "error", "alert")
 MAX_STATE = 255
 _MAX_TEXT = 3500
 """Characters of an answer among the attributes: at four bytes each they stay below 16,384 bytes."""
-_RESEND_WITHIN_S = 5.0
+_RESEND_WITHIN_S = 2.0
 """After Home Assistant's start all its devices speak at once, unless each waits a little."""
 
 _ATTRIBUTES = (

@@ -80,7 +80,12 @@ class Daemon:
         self._connections = [self._prompts, self._sensors]
         if settings.group is not None:
             group = Group(
-                settings, settings.group, self._service.desk, self._events.post, self._counters
+                settings,
+                settings.group,
+                self._service.desk,
+                lambda: self._inbox.full,
+                self._events.post,
+                self._counters,
             )
             self._service.group = group
             self._connections.append(group.connection)

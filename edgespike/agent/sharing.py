@@ -5,7 +5,8 @@ becomes of one whose member dies is left to the broker: Mosquitto drops it with 
 keeps it for the dead member as long as its session lives. So the members look after each other:
 whoever gets a prompt keeps a copy of it at the broker, retained, until it is answered, and
 acknowledges it when the copy is there. A member's will says that it is gone; then one of the
-others, the same one for all who work it out, takes what it left.
+others, the same one for all who work it out, takes what it left. A member without room for a prompt
+puts the copy in another's name.
 
     edgespike/<group>/prompt           where clients ask
     edgespike/<group>/member/<node>    retained: online, or offline (by will too)
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import structlog
@@ -54,9 +55,12 @@ class Group:
         settings: Config,
         name: str,
         desk: Desk,
+        full: Callable[[], bool],
         post: Callable[[ConnectionEvent | Heard], None],
         counters: Counters,
     ) -> None:
+        """`full` tells whether a further prompt would be refused here."""
+        self._full = full
         self._node = settings.node
         self._base = f"edgespike/{name}"
         self._keep_s = max(1, settings.prompts.max_deadline_ms // 1000)
@@ -121,7 +125,7 @@ class Group:
         self._take_back_at = time.monotonic() + _TAKE_BACK_S
         self._publish(self._member_topic, b"offline" if self._leaving else b"online")
         for ticket, message in self._mine.items():
-            self._park(ticket, message)
+            self._park(self._node, ticket, message)
         for ticket in self._clearing:
             self._clear(ticket)
 
@@ -144,7 +148,12 @@ class Group:
 
         if rest == "prompt" and not self._leaving and not message.retain:
             ticket = new_id()
-            self._take(ticket, replace(message, packet=0, dup=False), settle)
+            others = {name for name, here in self._members.items() if here and name != self._node}
+            if others and self._full():
+                self._counters.add("prompts_handed_on")
+                self._park(_heir(others, ticket), ticket, message, settle)
+            else:
+                self._take(ticket, replace(message, packet=0, dup=False), settle)
             return
         match rest.split("/"):
             case ["member", name] if message.payload in (b"online", b"offline"):
@@ -155,11 +164,11 @@ class Group:
         settle()
 
     def step(self) -> None:
-        """Take back what an earlier process left and nobody took."""
+        """Take what is kept in our name: from an earlier process, or one who has no room."""
         if self._left and time.monotonic() >= self._take_back_at:
             left, self._left = self._left, {}
             for ticket, message in left.items():
-                self._log.info("taken_back", ticket=ticket)
+                self._log.info("taken_up", ticket=ticket)
                 self._take(ticket, message)
 
     def leave(self) -> None:
@@ -190,7 +199,7 @@ class Group:
         if self._leaving or self._node not in online:
             return
         for name, ticket in [k for k in self._parked if self._members.get(k[0]) is False]:
-            if max(online, key=lambda member: _claim(member, ticket)) == self._node:
+            if _heir(online, ticket) == self._node:
                 message = self._parked.pop((name, ticket))
                 self._counters.add("prompts_taken_over")
                 self._log.info("taken_over", member=name, ticket=ticket)
@@ -202,7 +211,7 @@ class Group:
     ) -> None:
         """Answer a prompt; `kept` is called when the broker has our copy."""
         self._mine[ticket] = message
-        self._park(ticket, message, kept)
+        self._park(self._node, ticket, message, kept)
         self._desk.shared(message, ticket, lambda: self._answered(ticket))
 
     def _answered(self, ticket: str) -> None:
@@ -211,11 +220,16 @@ class Group:
         self._clear(ticket)
 
     def _park(
-        self, ticket: str, message: Incoming, kept: Callable[[], None] = lambda: None
+        self,
+        member: str,
+        ticket: str,
+        message: Incoming,
+        kept: Callable[[], None] = lambda: None,
     ) -> None:
+        """Keep a copy at the broker: a prompt for this member."""
         expiry = self._keep_s if message.expiry_s is None else message.expiry_s
         self._publish(
-            f"{self._base}/work/{self._node}/{ticket}",
+            f"{self._base}/work/{member}/{ticket}",
             message.payload,
             kept,
             correlation=message.correlation,
@@ -256,6 +270,6 @@ class Group:
             self._confirming[message] = then
 
 
-def _claim(member: str, ticket: str) -> bytes:
-    """How much a member wants a prompt (rendezvous hashing): the greatest claim wins."""
-    return hashlib.sha256(f"{member}/{ticket}".encode()).digest()
+def _heir(members: Collection[str], ticket: str) -> str:
+    """Whose a prompt is, by rendezvous hashing: all who know the members know the same."""
+    return max(members, key=lambda name: hashlib.sha256(f"{name}/{ticket}".encode()).digest())

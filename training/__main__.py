@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--target", type=Path, help="default: the bundled model")
     questions = commands.add_parser("questions", help="write a held-out question set as JSON lines")
     questions.add_argument("--target", type=Path, help="default: the bundled set")
+    questions.add_argument("--split", choices=("dev", "test"), default="test")
     questions.add_argument("--count", type=int, default=400)
     questions.add_argument("--seed", type=int, default=2024)
     sample = commands.add_parser("sample", help="print a few dialogues")
@@ -88,7 +89,7 @@ def main() -> int:
         elif args.command == "questions":
             from training.questions import write_questions
 
-            write_questions(args.target, count=args.count, seed=args.seed)
+            write_questions(args.target, count=args.count, seed=args.seed, split=args.split)
         else:
             from training.dialogues import show
 

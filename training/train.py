@@ -45,6 +45,7 @@ class Run:
     tokenizer: Tokenizer
     device: torch.device
     step: int = 0
+    tokens: int = 0
     elapsed_s: float = 0.0
 
     @property
@@ -62,6 +63,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "tokens": self.tokens,
             "elapsed_s": self.elapsed_s,
         }
         partial = self.state_file.with_suffix(".partial")
@@ -86,7 +88,8 @@ def open_run(
     `tokenizer.model` must lie beside it or in `directory` and its shape must be the recipe's
     (MissingInputError, DataError). Marks that the tokenizer lacks become its last pieces.
 
-    A resumed run keeps its recipe; `steps`, `minutes` and `prompt_weight` are those given now.
+    A resumed run keeps its recipe; `steps`, `minutes`, `batch`, `rate` and `prompt_weight` are
+    those given now.
     """
     directory.mkdir(parents=True, exist_ok=True)
     vocabulary = directory / VOCABULARY
@@ -97,6 +100,8 @@ def open_run(
             Recipe(**state["recipe"]),
             steps=recipe.steps,
             minutes=recipe.minutes,
+            batch=recipe.batch,
+            rate=recipe.rate,
             prompt_weight=recipe.prompt_weight,
         )
     if not vocabulary.exists() and start is not None and (start.parent / VOCABULARY).exists():
@@ -123,7 +128,7 @@ def open_run(
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        run.step, run.elapsed_s = state["step"], state["elapsed_s"]
+        run.step, run.tokens, run.elapsed_s = state["step"], state["tokens"], state["elapsed_s"]
     return run
 
 
@@ -192,6 +197,7 @@ def train_step(run: Run, given: Batch) -> tuple[float, float, list[float]]:
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.optimizer.step()
     run.step += 1
+    run.tokens += tokens.size
     return loss.item(), norm.item(), [rate.item() for rate in rates]
 
 
@@ -293,10 +299,9 @@ def _percent(rates: list[float]) -> str:
 def _record(run: Run, loss: float, rates: list[float], log: Log) -> None:
     """Adds a point to the curve."""
     dev = measure(run, "dev", DEV_BATCHES)
-    tokens = run.step * run.recipe.batch * run.recipe.length
     point = {
         "step": run.step,
-        "tokens": tokens,
+        "tokens": run.tokens,
         "minutes": round(run.elapsed_s / 60, 2),
         "train_loss": round(loss, 4),
         "dev_answer_loss": round(dev.loss, 4),
@@ -306,4 +311,6 @@ def _record(run: Run, loss: float, rates: list[float], log: Log) -> None:
     }
     with run.curve_file.open("a", encoding="utf-8") as file:
         file.write(json.dumps(point) + "\n")
-    log(f"dev: answers {100 * dev.accuracy:.1f} % right, loss {dev.loss:.4f}, {tokens:,} tokens")
+    log(
+        f"dev: answers {100 * dev.accuracy:.1f} % right, loss {dev.loss:.4f}, {run.tokens:,} tokens"
+    )

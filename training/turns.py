@@ -15,10 +15,10 @@ from training.phrasings import ask, templates, typo
 from training.scenes import QUANTITIES, STATES, Scene, Split, subject
 
 WEIGHTS = {
-    "value": 20, "unknown": 14, "status": 12, "state": 5, "trend": 6, "age": 6, "since": 5,
-    "stats": 7, "unit": 2, "place": 4, "each": 3, "highest": 5, "lowest": 5, "compare": 4,
-    "several": 5, "partly": 2, "mean": 2, "count": 2, "states": 3, "alarms": 9, "stale": 4,
-    "summary": 4, "total": 2, "kinds": 2, "help": 2, "other": 5,
+    "value": 15, "unknown": 13, "status": 12, "state": 5, "trend": 6, "age": 6, "since": 5,
+    "stats": 7, "unit": 2, "place": 5, "each": 5, "highest": 8, "lowest": 8, "compare": 7,
+    "several": 7, "partly": 3, "mean": 4, "count": 3, "states": 5, "alarms": 10, "stale": 6,
+    "summary": 6, "total": 2, "kinds": 2, "help": 2, "other": 6,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""
 
@@ -60,6 +60,10 @@ class Turn:
     question: str
     answer: str
     about: tuple[int, ...] = ()
+
+
+def _words(name: str) -> set[str]:
+    return set(name.casefold().replace("_", " ").split())
 
 
 def spoken(rng: random.Random, place: str, what: str, name: str) -> str:
@@ -135,7 +139,21 @@ class Asker:
         return ask(self.rng, self.split, family, **fill)
 
     def _spoken(self, index: int) -> str:
-        return spoken(self.rng, *self.scene.parts[index], self.channels[index].name)
+        """What people call a channel: its name, or as much of it as only it has."""
+        name = self.channels[index].name
+        if self.rng.random() < 0.2:
+            part = self._part(index)
+            words = set(part.casefold().split())
+            if part and sum(words <= _words(c.name) for c in self.channels) == 1:
+                return part
+        return spoken(self.rng, *self.scene.parts[index], name)
+
+    def _part(self, index: int) -> str:
+        """The place, what is measured, or the name without one of its words."""
+        place, what = self.scene.parts[index]
+        words = f"{place} {what}".split()
+        words.pop(self.rng.randrange(len(words)))
+        return self.rng.choice((place, place, place, what, " ".join(words)))
 
     def _state(self, c: ChannelView) -> str:
         values = next((v for _, v in STATES if c.text in v), None)
@@ -181,6 +199,13 @@ class Asker:
         everyday = f"{self.rng.choice(('value', 'status'))} of {kind}"
         if everyday in templates() and self.rng.random() < 0.4:
             question = self._ask(everyday, p=place)
+        elif self.rng.random() < 0.2:
+            question = self._ask(
+                self.rng.choice(("value", "status", "state", "place", "age")),
+                n=place,
+                p=place,
+                s=self.rng.choice(("on", "running", "open")),
+            )
         else:
             state = self.rng.choice(self.rng.choice(STATES)[1])
             question = self._ask(family, n=spoken(self.rng, place, what, name), s=state)

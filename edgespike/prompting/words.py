@@ -93,7 +93,7 @@ ORDINARY = _set(
     " steadily rapidly slowly sharply suddenly gradually evolve compute calculate estimate"
     " predict forecast expect remember recall indicates shown showed gave told asked wants needs"
     " likes listen urgent urgently asap immediately instantly honest honestly basically simply"
-    " exact precise approximate rough bother hesitate grab hand throw spit dump output echo"
+    " exact precise approximate rough assess bother hesitate grab hand throw spit dump output echo"
     " query request retrieve obtain acquire home house building site plant system installation"
     " apartment anywhere somewhere world checked checking trigger triggers triggering zero haven"
     " hadn didn wouldn couldn shouldn weren expecting nearly almost mostly partly altogether"
@@ -193,10 +193,12 @@ def ordinary(word: str) -> bool:
     """Whether a word, or what it is a typing error for, is one that names no sensor."""
     if word in FUNCTION or word in ORDINARY or singular(word) in ORDINARY:
         return True
-    return len(word) >= 5 and any(
-        word[0] == known[0] and abs(len(word) - len(known)) < 2 and _distance(word, known) < 2
+    letters = sorted(word)
+    return len(word) >= 4 and any(
+        word[0] == known[0]
+        and (letters == sorted(known) or (len(word) > 4 and _distance(word, known) < 2))
         for known in ORDINARY
-        if len(known) >= 4
+        if len(known) >= 4 and abs(len(word) - len(known)) < 2
     )
 
 

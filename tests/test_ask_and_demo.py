@@ -106,6 +106,44 @@ def test_demo_answers_and_leaves_nothing_behind(
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+def test_demo_prints_one_json_object(chatter: Path) -> None:
+    done = run("demo", "--json", "--ask", "What is high?", "--model", str(chatter))
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["question"], report["answer"]["type"]) == (
+        0,
+        "What is high?",
+        "answer",
+    )
+    assert "kitchen temperature" in {channel["name"] for channel in report["channels"]}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["ask"], ["ask", "hi", "--timeout", "x"], ["config", "check"]]
+)
+def test_a_wrong_command_is_one_line_that_names_the_help(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (64, "", 1)
+    assert done.stderr.rstrip().endswith("--help")
+
+
+@pytest.mark.parametrize("command", ["ask", "generate"])
+def test_standard_input_that_is_no_text_is_one_line_and_65(command: str) -> None:
+    words = [sys.executable, "-m", "edgespike", command, "-"]
+    done = subprocess.run(words, input=b"caf\xe9", capture_output=True)
+    assert (done.returncode, done.stderr) == (
+        65,
+        b"edgespike: standard input: not UTF-8 at byte 3\n",
+    )
+
+
+def test_a_reader_who_leaves_ends_it_quietly() -> None:
+    command = f"{sys.executable} -m edgespike inspect --json --tensors | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGPIPE, b"{", b"")
+
+
 def test_demo_on_a_port_in_use_is_one_line_and_69() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

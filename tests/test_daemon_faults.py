@@ -181,17 +181,21 @@ def test_a_prompt_that_sigterm_stops_before_its_first_token_is_answered_later(
     assert peer.final("t3").body["finish_reason"] in ("stop", "length")
 
 
-@pytest.mark.parametrize(("signals", "status"), [(1, 0), (2, 128 + signal.SIGTERM)])
-def test_the_stop_is_bounded_and_a_second_signal_ends_it_at_once(
-    online: DaemonProcess, broker: Mosquitto, peer: Peer, signals: int, status: int
+@pytest.mark.parametrize(
+    ("signals", "status"),
+    [([signal.SIGTERM] * 3, 0), ([signal.SIGINT] * 2, 128 + signal.SIGINT)],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_the_stop_is_bounded_and_a_second_interrupt_ends_it_at_once(
+    online: DaemonProcess, broker: Mosquitto, peer: Peer, signals: list[int], status: int
 ) -> None:
     """The broker confirms nothing any more, so the answer can't be delivered."""
     peer.prompt({**LONG, "id": "u1"})
     peer.until(chunk("u1"))
     broker.freeze()
-    for _ in range(signals):
+    for number in signals:
         seen = len(online.events("stopping"))
-        online.signal(signal.SIGTERM)
+        online.signal(number)
         while len(online.events("stopping")) == seen == 0:
             time.sleep(0.02)
     assert online.wait() == status

@@ -34,6 +34,7 @@ class Question:
     timeout_s: float
     stream: bool = True
     max_tokens: int | None = None
+    session: str | None = None
 
 
 def broker_from_url(url: str) -> Broker:
@@ -129,6 +130,8 @@ class Client:
             "stream": question.stream,
             "deadline_ms": max(1, int(question.timeout_s * 1000)),
         }
+        if question.session is not None:
+            body["session"] = question.session
         if question.max_tokens is not None:
             body["max_tokens"] = question.max_tokens
         self._connection.publish(

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -99,8 +100,11 @@ class Demo:
         raise kind(f"the daemon did not start: {problem}")
 
 
-def run(model: Path | None, question: str | None, port: int, console: Console) -> None:
-    """Start everything, show the sensors, ask `question` or whatever is typed, and clean up."""
+def run(
+    model: Path | None, question: str | None, port: int, console: Console, *, as_json: bool = False
+) -> None:
+    """Start everything, show the sensors, ask `question` or whatever is typed, and clean up.
+    `as_json`: one JSON object on standard output; `console` gets the rest."""
     began = time.monotonic()
     console.print("Starting; the very first start compiles the kernels, for a minute or so ...")
     with Demo(model, port) as demo:
@@ -108,11 +112,27 @@ def run(model: Path | None, question: str | None, port: int, console: Console) -
             f"Broker, simulated sensors and the daemon run"
             f" ({demo.broker.url}, {time.monotonic() - began:.1f} s to start)."
         )
+        if as_json:
+            _report(demo, question or QUESTION, console, time.monotonic() - began)
+            return
         console.print(table(demo.picture()))
         if question is None and sys.stdin.isatty():
             _converse(demo, console)
         else:
             _question_and_answer(demo, question or QUESTION, console)
+
+
+def _report(demo: Demo, question: str, console: Console, start_s: float) -> None:
+    channels = [asdict(channel) for channel in demo.picture().channels]
+    answer = json.loads(demo.ask(question, console).to_bytes())
+    report = {
+        "broker": demo.broker.url,
+        "start_s": round(start_s, 3),
+        "channels": channels,
+        "question": question,
+        "answer": answer,
+    }
+    print(json.dumps(report, ensure_ascii=False))
 
 
 def _converse(demo: Demo, console: Console) -> None:

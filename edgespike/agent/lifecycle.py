@@ -121,7 +121,7 @@ class Daemon:
         self._watchdog_s = self._notifier.watchdog_s or settings.board.watchdog_s
         self._alive_due = time.monotonic()
         self._prune_due = self._alive_due + _PRUNE_EVERY_S
-        self._signals = 0
+        self._stop_asked = False
         self._stuck: list[str] = []
 
     def run(self) -> None:
@@ -245,10 +245,13 @@ class Daemon:
         return message is not None
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
-        if self._signals:
+        # Whoever presses Ctrl-C again means now; a manager that repeats SIGTERM means no more than
+        # it did.
+        if self._stop_asked and number == signal.SIGINT:
             os._exit(128 + number)
-        self._signals = number
-        self._events.post(Stop(number))
+        if not self._stop_asked:
+            self._stop_asked = True
+            self._events.post(Stop(number))
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._events.post(Reload())

@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from typing import NoReturn
 
-from edgespike.errors import EdgespikeError
+from edgespike.errors import EdgespikeError, UsageError
 
 _GROUPS = (
     "daemon",
@@ -39,15 +39,23 @@ first steps:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with EX_USAGE."""
+        self.exit(UsageError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edgespike",
         description="An offline agent beside the sensors: it answers questions over MQTT.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"edgespike {version('edgespike')}")
+    parser.add_argument("--version", action="version", version=f"edgespike {_version()}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for group in _GROUPS:
         importlib.import_module(f"edgespike.cli.{group}").register(subparsers)
@@ -60,11 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lives)
     try:
         arguments = build_parser().parse_args(argv)
-    except SystemExit as stop:  # argparse exits with 2; the convention here is EX_USAGE
-        return 64 if stop.code == 2 else int(stop.code or 0)
-    try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
+    except SystemExit as stop:  # of the parser, or of a signal's handler
+        return int(stop.code or 0)
     except EdgespikeError as error:
         print(f"edgespike: {error}", file=sys.stderr)
         return error.exit_code
@@ -79,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return status
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("edgespike")
 
 
 def _drop_output() -> None:

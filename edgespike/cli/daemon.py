@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from edgespike.cli.connection import add_options, address
+from edgespike.cli.reading import given_text
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,7 +18,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     run = subparsers.add_parser(
         "run",
         help="the daemon: hear sensors, answer prompts",
-        description="Run the daemon until SIGTERM or SIGINT; a second signal ends it at once.\n"
+        description="Run the daemon until SIGTERM or SIGINT; a second SIGINT ends it at once.\n"
         "SIGHUP reads the limits of prompts, and logging, again. Logs go to standard error.",
         epilog="example:\n  edgespike config init > edgespike.yaml\n"
         "  edgespike run --config edgespike.yaml",
@@ -40,6 +41,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--timeout", type=float, default=180.0, metavar="S", help="seconds to wait (default 180)"
     )
     ask.add_argument("-n", "--max-tokens", type=int, help="longest answer")
+    ask.add_argument(
+        "--session", metavar="NAME", help="a dialogue: the node remembers what was said in it"
+    )
     ask.add_argument("--no-stream", action="store_true", help="print the answer when it is whole")
     ask.add_argument("--json", action="store_true", help="print the final reply as JSON")
     ask.set_defaults(run=_ask)
@@ -55,6 +59,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     demo.add_argument("--ask", metavar="TEXT", help="ask this, print the answer and exit")
     demo.add_argument("--model", metavar="FILE", type=Path, help="container (default: bundled)")
     demo.add_argument("--port", type=int, default=0, help="port of the broker (default: any free)")
+    demo.add_argument("--json", action="store_true", help="one JSON object with all of it")
     demo.set_defaults(run=_demo)
 
 
@@ -86,7 +91,9 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     if not 0 < arguments.timeout <= 3600:
         raise UsageError("--timeout must be from 0 to 3600 seconds")
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    if arguments.max_tokens is not None and arguments.max_tokens < 1:
+        raise UsageError("--max-tokens must be at least 1")
+    text = given_text(arguments.text)
     if not text.strip():
         raise UsageError("the question is empty")
     where = address(arguments)
@@ -97,6 +104,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         arguments.timeout,
         not (arguments.no_stream or arguments.json),
         arguments.max_tokens,
+        arguments.session,
     )
     shown: list[str] = []
 
@@ -133,5 +141,6 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise UsageError("--port must be from 0 to 65535")
     if arguments.ask is not None and not arguments.ask.strip():
         raise UsageError("the question is empty")
-    run(arguments.model, arguments.ask, arguments.port, Console(highlight=False))
+    console = Console(highlight=False, stderr=arguments.json)
+    run(arguments.model, arguments.ask, arguments.port, console, as_json=arguments.json)
     return 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
+
+from edgespike.cli.reading import given_text
 
 _ISA_HELP = "instructions: what the host has (native), AVX2 only, or any CPU (generic)"
 
@@ -88,7 +89,7 @@ def _load(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
 def _generate(arguments: argparse.Namespace) -> int:
     from edgespike.errors import UsageError
 
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    text = given_text(arguments.text)
     prompt: str | list[int] = text
     if arguments.ids:
         try:

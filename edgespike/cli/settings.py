@@ -176,7 +176,11 @@ def _profiles(arguments: argparse.Namespace) -> int:
     import yaml
 
     from edgespike.profiles import ProfileLibrary
+    from edgespike.settings.declared import nearest
 
+    for directory in arguments.dir:
+        if not directory.is_dir():
+            raise UsageError(f"--dir: no such directory: {directory}")
     library = ProfileLibrary(arguments.dir)
     if arguments.name:
         for kind in ("sensors", "boards"):
@@ -187,8 +191,10 @@ def _profiles(arguments: argparse.Namespace) -> int:
                 else:
                     print(text, end="")
                 return 0
-        known = ", ".join((*library.names("sensors"), *library.names("boards")))
-        raise UsageError(f"no profile {arguments.name!a}; there are {known}")
+        known = (*library.names("sensors"), *library.names("boards"))
+        near = nearest(arguments.name, known)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"no profile {arguments.name!a}; {hint}")
     sensors = [(name, library.sensor(name).description) for name in library.names("sensors")]
     boards = [(name, library.board(name).description) for name in library.names("boards")]
     if arguments.json:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgespike.cli import main
-from edgespike.cli.settings import full_example
+from edgespike.cli.initial import HEADING, proposed_board
 from edgespike.config import Config, default_node, default_state_dir, load_config
 from edgespike.errors import ConfigError, MissingInputError
 from edgespike.model.config import PRECISIONS
 from edgespike.profiles import BoardPrecision, name_problem, shipped_directory
 from edgespike.settings.declared import Reader, Secret, Setting, declared_fields, optional_of
-from edgespike.settings.describe import json_schema, listing
+from edgespike.settings.describe import example, json_schema, listing
 from edgespike.settings.yamltree import MAX_BYTES, FileProblems, parse
 
 EXAMPLES = sorted(shipped_directory("config_examples").glob("*.yaml"))
@@ -303,6 +307,11 @@ def test_a_shipped_example_loads(path: Path) -> None:
     load_config(path, {})
 
 
+def full_example() -> str:
+    """The commented configuration of every setting."""
+    return example(Config, HEADING)
+
+
 def test_the_full_example_is_the_one_that_the_declarations_give() -> None:
     shipped = (shipped_directory("config_examples") / "full.yaml").read_text(encoding="utf-8")
     assert shipped == full_example()
@@ -429,6 +438,74 @@ def test_check_reports_problems_as_json_too(tmp_path: Path, capsys: Any) -> None
     ]
     assert main(["config", "check", str(path)]) == 78
     assert f"{path}:2: modle: unknown key" in capsys.readouterr().err
+
+
+def test_init_takes_settings_as_options(tmp_path: Path) -> None:
+    path, ca = tmp_path / "c.yaml", tmp_path / "ca certificate.pem"
+    ca.touch()
+    (tmp_path / "mqtt_password").write_text("secret")
+    words = ["--node", "cellar", "--host", "broker.example", "--port", "18883"]
+    words += ["--username", "edgespike", "--ca", str(ca), "--board", "intel-n97"]
+    words += ["--sensors", "tasmota", "shelly", "--output", str(path)]
+    assert main(["config", "init", *words]) == 0
+    config = load_config(path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (config.node, config.broker.host, config.broker.resolved_port) == (
+        "cellar",
+        "broker.example",
+        18883,
+    )
+    assert config.broker.tls is not None
+    assert config.broker.tls.ca_file == ca
+    assert (config.broker.username, config.broker.password) == ("edgespike", Secret("secret"))
+    assert (config.board.name, len(config.sensors)) == ("intel-n97", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--node", "A B"], "node: has 1 to 64"),
+        (["--port", "many"], "broker.port: must be a whole number"),
+        (["--board", "intel-n98"], "did you mean intel-n97?"),
+        (["--sensors", "shely"], "did you mean shelly?"),
+        (["--ca", "nowhere.pem"], "no such file"),
+    ],
+)
+def test_init_refuses_what_the_configuration_would(
+    words: list[str], said: str, capsys: Any
+) -> None:
+    assert main(["config", "init", *words]) == 64
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+
+
+def test_init_asks_on_a_terminal_until_the_answer_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    ours, theirs = pty.openpty()
+    answers = ["no good", "cellar", "", "", "", "", "tasmota, shely", "tasmota, shelly", ""]
+    os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
+    command = [sys.executable, "-m", "edgespike", "config", "init", "--output", str(path)]
+    subprocess.run(command, stdin=theirs, stderr=theirs, check=True, stdout=subprocess.DEVNULL)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    config = load_config(path, {})
+    assert config.node == "cellar"
+    assert [source.profile.name for source in config.sensors] == ["tasmota", "shelly"]
+    assert "has 1 to 64" in said
+    assert "did you mean shelly?" in said
+
+
+def test_a_board_is_proposed_by_what_the_machine_says_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    for said, board in (
+        ("model name\t: Intel(R) N97\n", "intel-n97"),
+        ("model name\t: AMD Ryzen Embedded R1606G with Radeon Vega Gfx\n", "amd-r1606g"),
+        ("Raspberry Pi 5 Model B Rev 1.0\0", "raspberry-pi-5"),
+        ("model name\t: something else\n", None),
+    ):
+        path.write_text(said)
+        assert proposed_board([path, tmp_path / "absent"]) == board
 
 
 def test_init_never_overwrites(tmp_path: Path, capsys: Any) -> None:

@@ -8,12 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgespike.cli import initial
 from edgespike.errors import ConfigError, DataError, UsageError
-
-_HEADING = (
-    "Every setting of edgespike. What is commented out is the default, or an example where there "
-    "is none. Check a file with: edgespike config check FILE"
-)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,8 +27,22 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
 
-    init = actions.add_parser("init", help="print a configuration to start from")
-    init.add_argument("--example", metavar="NAME", help="full (default), minimal, home or plant")
+    init = actions.add_parser(
+        "init",
+        help="print a configuration to start from",
+        description="Print a configuration with every setting, its default and a comment. Settings"
+        "\nmay be given as options; on a terminal, without any, they are asked for.",
+        epilog="examples:\n  edgespike config init --output edgespike.yaml\n"
+        "  edgespike config init --host broker.example --username edgespike --sensors tasmota",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    init.add_argument(
+        "--example",
+        metavar="NAME",
+        help="print a shipped file instead: full, minimal, home, plant, mosquitto.conf,"
+        " mosquitto.acl",
+    )
+    initial.add_options(init)
     init.add_argument("--output", type=Path, metavar="FILE", help="write there; never overwrites")
     init.set_defaults(run=_init)
 
@@ -51,14 +61,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     profiles.add_argument("--dir", type=Path, action="append", default=[], help="own profiles")
     profiles.add_argument("--json", action="store_true", help="print JSON")
     profiles.set_defaults(run=_profiles)
-
-
-def full_example() -> str:
-    """The commented configuration of every setting."""
-    from edgespike.config import Config
-    from edgespike.settings.describe import example
-
-    return example(Config, _HEADING)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -105,7 +107,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    text = _example(arguments.example or "full")
+    text = _example(arguments.example) if arguments.example else initial.document(arguments)
     if arguments.output is None:
         print(text, end="")
         return 0
@@ -123,8 +125,6 @@ def _init(arguments: argparse.Namespace) -> int:
 def _example(name: str) -> str:
     from edgespike.profiles import shipped_directory
 
-    if name == "full":
-        return full_example()
     files = shipped_directory("config_examples")
     known = {path.stem: path for path in files.glob("*.yaml")}
     known |= {path.name: path for path in files.glob("mosquitto.*")}

@@ -113,16 +113,19 @@ def _scalar_schema(kind: Any, setting: Setting) -> dict[str, Any]:
     return {"type": "integer" if kind is int else "number", **known}
 
 
-def example(cls: type, heading: str) -> str:
-    """A YAML file that shows every setting and what it means; defaults are commented out."""
+def example(cls: type, heading: str, chosen: Mapping[str, str] | None = None) -> str:
+    """A YAML file that shows every setting and what it means; defaults are commented out. `chosen`
+    has the values that aren't to be defaults, as YAML on one line, by path (`broker.port`)."""
     lines = [*_comment(heading), ""]
     for field in declared_fields(cls):
-        lines += [*_field_lines(field), ""]
+        lines += [*_field_lines(field, chosen or {}, field.name), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _field_lines(field: Declared) -> list[str]:
-    """A field with its comment: sections stand, values are commented out."""
+def _field_lines(field: Declared, chosen: Mapping[str, str], path: str) -> list[str]:
+    """A field with its comment: sections stand, values are commented out unless they are chosen."""
+    if path in chosen:
+        return [*_comment(field.setting.doc), f"{field.name}: {chosen[path]}"]
     kind, setting = field.kind, field.setting
     inner = optional_of(kind) or kind
     doc = _comment(setting.doc)
@@ -130,7 +133,7 @@ def _field_lines(field: Declared) -> list[str]:
         line = f"{field.name}: {setting.example}"
         return [*doc, line if field.required else f"#{line}"]
     if isinstance(inner, type) and dataclasses.is_dataclass(inner):
-        section = [f"{field.name}:", *_indented(_section_lines(inner))]
+        section = [f"{field.name}:", *_indented(_section_lines(inner, chosen, path))]
         return [*doc, *(section if inner is kind else _commented_out(section))]
     item = get_args(inner)[0] if get_origin(inner) is tuple else None
     if isinstance(item, type) and dataclasses.is_dataclass(item):
@@ -146,8 +149,12 @@ def _field_lines(field: Declared) -> list[str]:
     return [*doc, f"{'' if field.required else '#'}{field.name}: {shown}".rstrip()]
 
 
-def _section_lines(cls: type) -> list[str]:
-    return [line for field in declared_fields(cls) for line in _field_lines(field)]
+def _section_lines(cls: type, chosen: Mapping[str, str] | None = None, path: str = "") -> list[str]:
+    return [
+        line
+        for field in declared_fields(cls)
+        for line in _field_lines(field, chosen or {}, f"{path}.{field.name}")
+    ]
 
 
 def _comment(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from edgespike.engine.workers import Workers
 from edgespike.errors import DataError
 from edgespike.kernels.compiler import configure
 from edgespike.model.arrays import State, Step, Trail
+from edgespike.model.config import KeyValuePrecision, default_key_values
 from edgespike.model.container import Container, open_container
 from edgespike.model.state import new_scratch
 from edgespike.model.tensors import PRIOR_WEIGHT, TOKENIZER
@@ -34,8 +35,15 @@ STEP_POSITIONS = 32
 class Model:
     """A container that is ready to run; its sessions take turns with its one set of threads."""
 
-    def __init__(self, container: Container, *, threads: int = 1, isa: str = "native") -> None:
-        """Raises UnavailableError when this CPU lacks the instructions of `isa`."""
+    def __init__(
+        self,
+        container: Container,
+        *,
+        threads: int = 1,
+        isa: str = "native",
+        kv: KeyValuePrecision | None = None,
+    ) -> None:
+        """See `load`."""
         configure(isa)
         from edgespike.kernels.step import advance
 
@@ -43,10 +51,11 @@ class Model:
         self.config = container.config
         self.threads = threads
         self.isa = isa
+        self.kv = kv or default_key_values(container.precision)
         self.step_positions = STEP_POSITIONS
         self._advance = advance
         self._weights = map_weights(container)
-        self._shape = model_shape(self.config, container.array(PRIOR_WEIGHT)[0])
+        self._shape = model_shape(self.config, container.array(PRIOR_WEIGHT)[0], self.kv)
         self._scratch = new_scratch(self.config, STEP_POSITIONS, threads)
         self._workers = Workers(threads)
         self._lock = threading.Lock()
@@ -151,11 +160,18 @@ class Model:
 
 
 def load(
-    path: str | os.PathLike[str], *, threads: int = 1, isa: str = "native", verify: bool = True
+    path: str | os.PathLike[str],
+    *,
+    threads: int = 1,
+    isa: str = "native",
+    kv: KeyValuePrecision | None = None,
+    verify: bool = True,
 ) -> Model:
     """Map a container and make it ready.
 
-    `verify` compares the digests of all tensors, which reads the whole file once. Raises
-    MissingInputError, DataError (naming the tensor) or UnavailableError (instructions missing).
+    `kv` is the precision of keys and values; by default what keeps the accuracy of the weights:
+    fp32 for float weights, else int16. `verify` compares the digests of all tensors, which reads
+    the whole file once. Raises MissingInputError, DataError (naming the tensor) or UnavailableError
+    (instructions missing).
     """
-    return Model(open_container(path, verify=verify), threads=threads, isa=isa)
+    return Model(open_container(path, verify=verify), threads=threads, isa=isa, kv=kv)

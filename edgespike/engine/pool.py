@@ -29,7 +29,7 @@ class SessionPool:
             raise UsageError(f"a pool is for 1 to {MAX_SESSIONS} sessions, not {size}")
         self.model = model
         self.size = size
-        self._state = new_state(model.config, size)
+        self._state = new_state(model.config, model.kv, size)
         self._trail = new_trail(model.config, size)
         self._free = list(reversed(range(size)))
 

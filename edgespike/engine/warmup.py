@@ -40,8 +40,8 @@ def warm_up(isa: str) -> tuple[Path, float]:
     config = _SMALLEST
     advance(
         _zero_weights(config),
-        model_shape(config, np.float32(0.0)),
-        new_state(config),
+        model_shape(config, np.float32(0.0), "int16"),
+        new_state(config, "int16"),
         new_trail(config),
         new_scratch(config, 1, 1),
         Step(

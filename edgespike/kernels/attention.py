@@ -12,14 +12,16 @@ import math
 import numpy as np
 
 from edgespike.kernels.compiler import inlined
+from edgespike.kernels.extremes import largest
 from edgespike.kernels.simd import float_from_bits, float_row
-from edgespike.model.arrays import LOOKAHEAD
+from edgespike.model.arrays import KEY, LANES, LOOKAHEAD
 
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
 _LOWEST = np.float32(-87.0)
-MASKED = np.float32(-1e30)  # added to the score of a slot whose position did not fire
+_UNSEEN = np.float32(-1e30)
+_ZERO = np.float32(0.0)
 
 
 @inlined
@@ -90,31 +92,62 @@ def visible_part(part, position, window, anchors):
 
 
 @inlined
-def _score(q, scale, keys, mask, first, last, scores):
-    """scores = mask + scale * q K for slots [first, last)."""
-    dim, n = q.size, last - first
-    closed = mask[first:last]
+def used_slots(position, count):
+    """How many slots of `count` were ever written, whole vectors: at a full window, hardly more
+    than are seen.
+    """
+    return (min(position + 1, count) + LANES - 1) // LANES * LANES
+
+
+@inlined
+def soften(scores, used, scale, key_row, position, window, anchors, ones, cell):
+    """scores[:used] = exp(scale * score - the largest), 0 in slots that `position` doesn't see or
+    that did not fire; returns the sum. `used` is a multiple of 16, `scale` is times the slot's own
+    in `key_row`.
+    """
+    for j in range(used):
+        scores[j] = scores[j] * (scale * key_row[j]) if key_row[j] >= _ZERO else _UNSEEN
+    # What lies between the visible parts.
+    _, anchored = visible_part(0, position, window, anchors)
+    first, last = visible_part(1, position, window, anchors)
+    wrapped, end = visible_part(2, position, window, anchors)
+    for start, stop in ((anchored, wrapped), (end, first), (last, used)):
+        gap = scores[start:stop]
+        for j in range(gap.size):
+            gap[j] = _UNSEEN
+    highest = largest(scores, used, _UNSEEN)
+    for j in range(used):
+        scores[j] = exp32(scores[j] - highest)
+    float_row(scores, 0, 0, ones, 0, 0, used, cell, 0)
+    return cell[0]
+
+
+@inlined
+def _score(q, keys, scores):
+    """scores = q K."""
+    dim, n = q.size, scores.size
     for j in range(n):
-        scores[j] = closed[j]
+        scores[j] = _ZERO
     c = 0
     while c + 4 <= dim:
-        q0, q1, q2, q3 = q[c] * scale, q[c + 1] * scale, q[c + 2] * scale, q[c + 3] * scale
-        k0, k1 = keys[c, first:last], keys[c + 1, first:last]
-        k2, k3 = keys[c + 2, first:last], keys[c + 3, first:last]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
+        k0, k1, k2, k3 = keys[c], keys[c + 1], keys[c + 2], keys[c + 3]
         for j in range(n):
             scores[j] = (((scores[j] + q0 * k0[j]) + q1 * k1[j]) + q2 * k2[j]) + q3 * k3[j]
         c += 4
     while c < dim:
-        scaled, row = q[c] * scale, keys[c, first:last]
+        row = keys[c]
         for j in range(n):
-            scores[j] += scaled * row[j]
+            scores[j] += q[c] * row[j]
         c += 1
 
 
 @inlined
 def _weigh(weights, values, out):
-    """out += weights V for one part of the slots."""
+    """out = weights V."""
     n, dim = weights.size, out.size
+    for c in range(dim):
+        out[c] = _ZERO
     j = 0
     while j + 4 <= n:
         w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
@@ -122,42 +155,44 @@ def _weigh(weights, values, out):
         for c in range(dim):
             out[c] = (((out[c] + w0 * v0[c]) + w1 * v1[c]) + w2 * v2[c]) + w3 * v3[c]
         j += 4
-    while j < n:
-        weight, row = weights[j], values[j]
-        for c in range(dim):
-            out[c] += weight * row[c]
-        j += 1
 
 
 @inlined
-def attend(q, keys, values, mask, position, window, anchors, scores, ones, cell):
-    """q = softmax(q K / sqrt(d)) V over the slots that `position` sees and that are not masked.
+def _keys_values(cache, dim):
+    """Float32 [d, RP] and [RP, d] from the bytes of a head."""
+    floats = cache.view(np.float32)
+    half = floats.size // 2
+    count = half // dim
+    return floats[:half].reshape(dim, count), floats[half:].reshape(count, dim)
 
-    q float32 [d], keys float32 [d, RP], values float32 [RP, d], mask float32 [RP], 0 or MASKED;
-    the position's own slot is not masked. `scores` float32 [RP] is working memory.
+
+@inlined
+def keep(cache, slots, slot, k, v):
+    """Write k and v, float32 [d], into a slot.
+
+    `cache` has the bytes of a head's keys and values, `slots` is float32 [2, RP], the scales of
+    keys and values.
     """
+    keys, values = _keys_values(cache, k.size)
+    slots[KEY, slot] = np.float32(1.0)
+    for i in range(k.size):
+        keys[i, slot] = k[i]
+        values[slot, i] = v[i]
+
+
+@inlined
+def attend(q, cache, slots, position, window, anchors, scratch, thread):
+    """q = softmax(q K / sqrt(d)) V over the slots that `position` sees and that fired.
+
+    q float32 [d]; the others as in `keep`. The position itself fired.
+    """
+    keys, values = _keys_values(cache, q.size)
+    used = used_slots(position, slots.shape[1])
+    scores, cell = scratch.scores[thread, :used], scratch.tile_float[thread]
+    _score(q, keys[:, :used], scores)
     scale = np.float32(1.0) / np.float32(math.sqrt(q.size))
-    largest = MASKED
-    for part in range(3):
-        first, last = visible_part(part, position, window, anchors)
-        here = scores[first:last]
-        _score(q, scale, keys, mask, first, last, here)
-        for j in range(here.size):
-            largest = max(largest, here[j])
-    total = np.float32(0.0)
-    for part in range(3):
-        first, last = visible_part(part, position, window, anchors)
-        here = scores[first:last]
-        for j in range(here.size):
-            here[j] = exp32(here[j] - largest)
-        float_row(here, 0, 0, ones, 0, 0, here.size, cell, 0)
-        total += cell[0]
+    total = soften(scores, used, scale, slots[KEY], position, window, anchors, scratch.ones, cell)
     inverse = np.float32(1.0) / total
-    for c in range(q.size):
-        q[c] = np.float32(0.0)
-    for part in range(3):
-        first, last = visible_part(part, position, window, anchors)
-        here = scores[first:last]
-        for j in range(here.size):
-            here[j] *= inverse
-        _weigh(here, values[first:last], q)
+    for j in range(used):
+        scores[j] *= inverse
+    _weigh(scores, values[:used], q)

@@ -12,7 +12,8 @@ import math
 
 import numpy as np
 
-from edgespike.kernels.attention import MASKED, attend, rotary, rotate, slot_of
+from edgespike.kernels.attention import attend, keep, rotary, rotate, slot_of
+from edgespike.kernels.compact import attend_compact, keep_compact
 from edgespike.kernels.compiler import inlined, kernel
 from edgespike.kernels.dense import project, quantise
 from edgespike.kernels.norm import fire, layer_norm
@@ -114,31 +115,25 @@ def _mix_heads(weights, shape, state, trail, scratch, step, layer, thread, threa
             slot = slot_of(position, shape.window, shape.anchors)
             for head in range(first_head, last_head):
                 at = head * d
-                mask = state.mask[owner, layer, head]
-                mask[slot] = _ZERO if count > 0 else MASKED
+                cache, slots = state.cache[owner, layer, head], state.slots[owner, layer, head]
                 if count == 0:
+                    slots[a.KEY, slot] = -_ONE
                     for i in range(at, at + d):
                         mixed[i] = _ZERO
                     continue
                 cosine, sine = scratch.cosine[p], scratch.sine[p]
-                rotate(mixed[at : at + d], d // 2, cosine, sine)
-                rotate(scratch.k[p, at : at + d], d // 2, cosine, sine)
-                keys, values = state.keys[owner, layer, head], state.values[owner, layer, head]
-                for i in range(d):
-                    keys[i, slot] = scratch.k[p, at + i]
-                    values[slot, i] = scratch.v[p, at + i]
-                attend(
-                    mixed[at : at + d],
-                    keys,
-                    values,
-                    mask,
-                    position,
-                    shape.window,
-                    shape.anchors,
-                    scratch.scores[thread],
-                    scratch.ones,
-                    scratch.tile_float[thread],
-                )
+                q, k, v = mixed[at : at + d], scratch.k[p, at : at + d], scratch.v[p, at : at + d]
+                rotate(q, d // 2, cosine, sine)
+                rotate(k, d // 2, cosine, sine)
+                window, anchors = shape.window, shape.anchors
+                if shape.kv == a.KV_FP32:
+                    keep(cache, slots, slot, k, v)
+                    attend(q, cache, slots, position, window, anchors, scratch, thread)
+                else:
+                    keep_compact(shape.kv, cache, slots, slot, k, v, scratch, thread)
+                    attend_compact(
+                        shape.kv, q, cache, slots, position, window, anchors, scratch, thread
+                    )
         clear(weights, first, last, scratch, thread)
         index = scratch.spike_index[p]
         offset = table[a.TCAM]

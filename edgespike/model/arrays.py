@@ -28,6 +28,15 @@ END_ENTRIES = 11
 # Positions of a step that can be taken back, when drafted tokens turn out wrong.
 LOOKAHEAD = 7
 
+# Elements of a vector in attention, and dimensions of integer values that lie together.
+LANES, STRIP = 16, 64
+
+# Rows of State.slots
+KEY, VALUE = range(2)
+
+# Shape.kv
+KV_FP32, KV_INT16, KV_INT8 = range(3)
+
 # Weights.precision
 INT8, FP32, FP32_ROWMAJOR = range(3)
 
@@ -62,6 +71,7 @@ class Shape(NamedTuple):
     threshold: np.float32
     leak: np.float32
     prior_weight: np.float32
+    kv: int
 
 
 class State(NamedTuple):
@@ -69,9 +79,12 @@ class State(NamedTuple):
 
     membrane: NDArray[np.float32]  # [S, D]
     memory: NDArray[np.float32]  # [S, L, D] decay memory h
-    keys: NDArray[np.float32]  # [S, L, H, d, RP] slots last: scores of all slots are one pass
-    values: NDArray[np.float32]  # [S, L, H, RP, d]
-    mask: NDArray[np.float32]  # [S, L, H, RP] 0 where the slot's position fired, else MASKED
+    # Bytes of a head's keys and values: float32 [d, RP] and [RP, d], so that both are passes over
+    # contiguous memory; for integers see kernels.compact.
+    cache: NDArray[np.int8]  # [S, L, H, bytes]
+    # Scales of a slot's key and value, 1 for float32; that of the key is -1 where the slot's
+    # position did not fire.
+    slots: NDArray[np.float32]  # [S, L, H, 2, RP]
     spikes: NDArray[np.int64]  # [S, 2L + 1] spikes since the start: encoder, layers, feed-forwards
 
 
@@ -109,6 +122,9 @@ class Scratch(NamedTuple):
     sum32: NDArray[np.int32]  # [T, D]
     sums: NDArray[np.float32]  # [T, D]
     scores: NDArray[np.float32]  # [T, RP]
+    query16: NDArray[np.int16]  # [T, d rounded up to 8]
+    weight16: NDArray[np.int16]  # [T, RP]
+    attended: NDArray[np.float32]  # [T, d rounded up to STRIP]
     cosine: NDArray[np.float32]  # [M, d // 2]
     sine: NDArray[np.float32]  # [M, d // 2]
     tile_float: NDArray[np.float32]  # [T, 16]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.model.arrays import LOOKAHEAD, Scratch, State, Trail
-from edgespike.model.config import ModelConfig
+from edgespike.model.arrays import LANES, LOOKAHEAD, STRIP, Scratch, State, Trail
+from edgespike.model.config import KeyValuePrecision, ModelConfig
 
-_SLOT_PADDING = 16
+_BYTES: dict[KeyValuePrecision, int] = {"fp32": 4, "int16": 2, "int8": 1}
 
 
 def slots(config: ModelConfig) -> int:
@@ -17,22 +17,26 @@ def slots(config: ModelConfig) -> int:
 
 
 def padded_slots(config: ModelConfig) -> int:
-    """`slots` rounded up, so that every row of keys starts on a 64-byte boundary."""
-    return -(-slots(config) // _SLOT_PADDING) * _SLOT_PADDING
+    """`slots` rounded up to whole vectors."""
+    return _padded(slots(config), LANES)
 
 
-def new_state(config: ModelConfig, sessions: int = 1) -> State:
-    """Zeroed state of `sessions` sessions."""
+def _padded(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+def new_state(config: ModelConfig, kv: KeyValuePrecision, sessions: int = 1) -> State:
+    """Zeroed state of `sessions` sessions that keep keys and values in the precision `kv`."""
     S, L, D = sessions, config.n_layers, config.embed_dim
     H, d, R = config.n_heads, config.head_dim, padded_slots(config)
     if not config.attention:
         H = R = 0
+    wide = 2 * d if kv == "fp32" else _padded(d, 8) + _padded(d, STRIP)
     return State(
         membrane=np.zeros((S, D), np.float32),
         memory=np.zeros((S, L, D), np.float32),
-        keys=np.zeros((S, L, H, d, R), np.float32),
-        values=np.zeros((S, L, H, R, d), np.float32),
-        mask=np.zeros((S, L, H, R), np.float32),
+        cache=np.zeros((S, L, H, R * wide * _BYTES[kv]), np.int8),
+        slots=np.zeros((S, L, H, 2, R), np.float32),
         spikes=np.zeros((S, 2 * L + 1), np.int64),
     )
 
@@ -81,6 +85,9 @@ def new_scratch(config: ModelConfig, positions: int, threads: int) -> Scratch:
         sum32=np.zeros((T, D), np.int32),
         sums=floats(T, D),
         scores=floats(T, R),
+        query16=np.zeros((T, _padded(config.head_dim, 8)), np.int16),
+        weight16=np.zeros((T, R), np.int16),
+        attended=floats(T, _padded(config.head_dim, STRIP)),
         cosine=floats(M, half),
         sine=floats(M, half),
         tile_float=floats(T, 16),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgespike.model import arrays
-from edgespike.model.config import ModelConfig, Precision
+from edgespike.model.config import KeyValuePrecision, ModelConfig, Precision
 from edgespike.model.container import Container
 from edgespike.model.tensors import EMBEDDING, scale_name
 
@@ -16,6 +16,11 @@ _CODES: dict[Precision, int] = {
     "int8": arrays.INT8,
     "fp32": arrays.FP32,
     "fp32-rowmajor": arrays.FP32_ROWMAJOR,
+}
+_KV_CODES: dict[KeyValuePrecision, int] = {
+    "fp32": arrays.KV_FP32,
+    "int16": arrays.KV_INT16,
+    "int8": arrays.KV_INT8,
 }
 _LAYER_MATRICES = (
     "tcam.tcam_proj.weight",
@@ -57,7 +62,9 @@ def map_weights(container: Container) -> arrays.Weights:
     )
 
 
-def model_shape(config: ModelConfig, prior_weight: np.float32) -> arrays.Shape:
+def model_shape(
+    config: ModelConfig, prior_weight: np.float32, kv: KeyValuePrecision
+) -> arrays.Shape:
     """The constants that the kernels need."""
     return arrays.Shape(
         dim=config.embed_dim,
@@ -74,6 +81,7 @@ def model_shape(config: ModelConfig, prior_weight: np.float32) -> arrays.Shape:
         threshold=np.float32(config.threshold),
         leak=np.float32(config.leak),
         prior_weight=prior_weight,
+        kv=_KV_CODES[kv],
     )
 
 

@@ -20,6 +20,7 @@ from edgespike.topics import pattern_problem
 
 Isa = Literal["native", "avx2", "generic"]
 BoardPrecision = Literal["int8", "fp32", "fp32-rowmajor"]
+KeyValues = Literal["fp32", "int16", "int8"]
 Decoder = Literal["json", "tasmota", "plain", "shelly", "senml", "sparkplug"]
 Payload = Literal[
     "json", "tasmota", "plain", "shelly", "senml", "sparkplug", "availability", "ignore"
@@ -209,6 +210,13 @@ class BoardProfile:
     ] = ()
     isa: Annotated[Isa, Setting("Instruction set of the kernels.")] = "native"
     precision: Annotated[BoardPrecision, Setting("Precision of the weights to run.")] = "int8"
+    kv: Annotated[
+        KeyValues | None,
+        Setting(
+            "Precision of keys and values; when not given, what keeps the accuracy of the weights.",
+            example="int8",
+        ),
+    ] = None
     memory_mb: Annotated[
         int, Setting("Memory budget of the daemon in MiB, mapped weights included.", low=64)
     ] = 2048

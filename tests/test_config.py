@@ -22,8 +22,8 @@ from edgespike.cli import main
 from edgespike.cli.initial import HEADING, proposed_board
 from edgespike.config import Config, default_node, default_state_dir, load_config
 from edgespike.errors import ConfigError, MissingInputError
-from edgespike.model.config import PRECISIONS
-from edgespike.profiles import BoardPrecision, name_problem, shipped_directory
+from edgespike.model.config import KEY_VALUE_PRECISIONS, PRECISIONS
+from edgespike.profiles import BoardPrecision, KeyValues, name_problem, shipped_directory
 from edgespike.settings.declared import Reader, Secret, Setting, declared_fields, optional_of
 from edgespike.settings.describe import example, json_schema, listing
 from edgespike.settings.yamltree import MAX_BYTES, FileProblems, parse
@@ -377,6 +377,7 @@ def test_what_is_shown_can_be_loaded_again(load: Any) -> None:
 
 def test_the_boards_precisions_are_the_models() -> None:
     assert get_args(BoardPrecision) == PRECISIONS
+    assert get_args(KeyValues) == KEY_VALUE_PRECISIONS
 
 
 @dataclass(frozen=True)

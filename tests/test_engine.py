@@ -23,7 +23,7 @@ from reference import ReferenceModel
 
 import edgespike
 from edgespike.engine.session import Session
-from edgespike.model.config import ModelConfig, Precision
+from edgespike.model.config import PRECISIONS, KeyValuePrecision, ModelConfig, Precision
 
 # Nothing here is a multiple of 16; the windows wrap several times in 40 positions.
 SHAPES = {
@@ -158,19 +158,37 @@ def test_int8_engine_stays_with_fp32_on_the_same_weights(case: str, tmp_path: Pa
     assert kl_divergence(*logits) < 1e-3
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32", "fp32-rowmajor"])
+@pytest.mark.parametrize(
+    ("precision", "kv"),
+    [("int8", "int16"), ("int8", "int8"), ("fp32", "fp32"), ("fp32-rowmajor", "fp32")],
+)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_have_the_same_bits_for_every_chunking_and_thread_count(
-    shape: str, precision: Precision, tmp_path: Path
+    shape: str, precision: Precision, kv: KeyValuePrecision, tmp_path: Path
 ) -> None:
     config = SHAPES[shape]
     path = write_model(tmp_path / "m", config, random_weights(config), precision)
     tokens = np.random.default_rng(6).integers(0, config.vocab_size, 70)
     results = [
-        feed(edgespike.load(path, threads=threads).session(), tokens, sizes).tobytes()
+        feed(edgespike.load(path, threads=threads, kv=kv).session(), tokens, sizes).tobytes()
         for threads, sizes in [(1, [1]), (1, [1000]), (1, [4, 9, 1]), (2, [1]), (2, [6]), (3, [64])]
     ]
     assert len(set(results)) == 1
+
+
+def test_each_precision_takes_the_keys_and_values_that_keep_its_accuracy(tmp_path: Path) -> None:
+    config, weights = SHAPES["odd"], random_weights(SHAPES["odd"])
+    paths = {p: write_model(tmp_path / p, config, weights, p) for p in PRECISIONS}
+    assert {p: edgespike.load(path).kv for p, path in paths.items()} == {
+        p: "fp32" if p.startswith("fp32") else "int16" for p in PRECISIONS
+    }
+    tokens = list(range(40))
+    exact, near, far = (
+        edgespike.load(paths["fp32"], kv=kv).session().advance(tokens, True)
+        for kv in ("fp32", "int16", "int8")
+    )
+    assert 0 < kl_divergence(exact, near) < 1e-6
+    assert kl_divergence(exact, near) < kl_divergence(exact, far) < 0.1
 
 
 def test_float_layouts_have_the_same_bits(tmp_path: Path) -> None:

@@ -21,7 +21,18 @@ compiler.configure(ISA)
 
 import reference  # noqa: E402  (kernels are imported after the instruction set is chosen)
 
-from edgespike.kernels import attention, dense, int_tiles, norm, simd, sparse, step, sync  # noqa: E402
+from edgespike.kernels import (  # noqa: E402
+    attention,
+    compact,
+    dense,
+    extremes,
+    int_tiles,
+    norm,
+    simd,
+    sparse,
+    step,
+    sync,
+)
 from edgespike.model import arrays  # noqa: E402
 
 SIZES = [1, 2, 7, 31, 32, 33, 63, 127, 128, 129, 160, 200, 1000]
@@ -242,19 +253,86 @@ def visible_slots(position: int, window: int, anchors: int) -> list[int]:
 def test_attend_matches_softmax_over_the_unmasked_slots(
     position: int, window: int, anchors: int, dim: int, rng: np.random.Generator
 ) -> None:
-    keys = rng.standard_normal((dim, 96), np.float32)
-    values = rng.standard_normal((96, dim), np.float32)
+    keys, values = rng.standard_normal((2, 96, dim), np.float32)
     q = rng.standard_normal(dim, np.float32) * 3
-    mask = np.where(rng.random(96) < 0.4, attention.MASKED, 0).astype(np.float32)
-    mask[attention.slot_of(position, window, anchors)] = 0
-    seen = [slot for slot in visible_slots(position, window, anchors) if mask[slot] == 0]
-    scores = keys[:, seen].T.astype(np.float64) @ q / np.sqrt(dim)
+    cache, slots = np.zeros(96 * dim * 8, np.int8), np.full((2, 96), -1, np.float32)
+    own = attention.slot_of(position, window, anchors)
+    fired = [slot for slot in range(96) if slot == own or rng.random() < 0.6]
+    for slot in fired:
+        attention.keep(cache, slots, slot, keys[slot], values[slot])
+    seen = [slot for slot in visible_slots(position, window, anchors) if slot in fired]
+    scores = keys[seen].astype(np.float64) @ q / np.sqrt(dim)
     p = np.exp(scores - scores.max())
     expected = (p / p.sum()) @ values[seen]
-    out, work, cell = q.copy(), np.zeros(96, np.float32), np.zeros(8, np.float32)
-    ones = np.ones(96, np.float32)
-    attention.attend(out, keys, values, mask, position, window, anchors, work, ones, cell)
+    out = q.copy()
+    scratch = attention_scratch(dim)
+    attention.attend(out, cache, slots, position, window, anchors, scratch, 0)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def attention_scratch(dim: int) -> arrays.Scratch:
+    """For heads of that many dimensions and 96 slots."""
+    from edgespike.model.config import ModelConfig
+    from edgespike.model.state import new_scratch
+
+    config = ModelConfig(
+        vocab_size=8, embed_dim=dim, n_layers=1, n_heads=1, head_dim=dim,
+        intermediate_dim=8, window=80, anchors=4, active_vocab=8,
+    )  # fmt: skip
+    return new_scratch(config, 1, 1)
+
+
+@pytest.mark.parametrize(("kv", "bits"), [(arrays.KV_INT16, 16), (arrays.KV_INT8, 8)])
+@pytest.mark.parametrize("position", [0, 1, 17, 63, 70, 300])
+@pytest.mark.parametrize(("window", "anchors"), [(0, 0), (5, 2), (40, 4)])
+@pytest.mark.parametrize("dim", [2, 6, 10, 64, 70, 130])
+def test_attend_compact_matches_softmax_over_the_rounded_keys_and_values(
+    kv: int, bits: int, position: int, window: int, anchors: int, dim: int, rng: np.random.Generator
+) -> None:
+    limit = 2 ** (bits - 1) - 1
+    keys, values = rng.standard_normal((2, 96, dim), np.float32)
+    keys[7], values[8] = 0, 0
+    q = rng.standard_normal(dim, np.float32) * 3
+    across, down = -(-dim // 8) * 8, -(-dim // 64) * 64
+    cache = np.zeros(96 * (across + down) * bits // 8, np.int8)
+    slots = np.full((2, 96), -1, np.float32)
+    own = attention.slot_of(position, window, anchors)
+    fired = [slot for slot in range(96) if slot == own or rng.random() < 0.6]
+    scratch = attention_scratch(dim)
+    for slot in fired:
+        compact.keep_compact(kv, cache, slots, slot, keys[slot], values[slot], scratch, 0)
+    kept = cache.view(f"i{bits // 8}")
+    k = kept[: 96 * across].reshape(6, across // 2, 16, 2).transpose(0, 2, 1, 3)
+    v = kept[96 * across :].reshape(down // 64, 48, 64, 2).transpose(1, 3, 0, 2)
+    k = k.reshape(96, across)[:, :dim] * slots[0, :, None].astype(np.float64)
+    v = v.reshape(96, down)[:, :dim] * slots[1, :, None].astype(np.float64)
+    for exact, rounded in ((keys, k), (values, v)):
+        step = np.abs(exact[fired]).max(axis=1, keepdims=True) / limit
+        assert (np.abs(exact[fired] - rounded[fired]) <= step * 0.51).all()
+    seen = [slot for slot in visible_slots(position, window, anchors) if slot in fired]
+    scores = k[seen] @ q / np.sqrt(dim)
+    p = np.exp(scores - scores.max())
+    p /= p.sum()
+    out = q.copy()
+    compact.attend_compact(kv, out, cache, slots, position, window, anchors, scratch, 0)
+    # Query and weights are rounded to 16 bits.
+    near = 2e-4 * np.abs(v[seen]).max()
+    np.testing.assert_allclose(out, p @ v[seen], rtol=0, atol=near + 1e-9)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_the_largest_is_found_wherever_it_is(n: int, rng: np.random.Generator) -> None:
+    @jit
+    def both(x, least):  # type: ignore[no-untyped-def]
+        peak = extremes.largest_magnitude(x, x.size, least)
+        return extremes.largest(x, x.size, least), peak
+
+    for at in {0, n // 2, n - 1}:
+        x = rng.random(n, np.float32)
+        x[at] = 2
+        assert both(x, np.float32(0)) == (2, 2)
+        assert both(x, np.float32(3)) == (3, 3)
+        assert both(-x, np.float32(-9)) == (-x.min(), 2)
 
 
 @pytest.mark.parametrize("position", [0, 1, 5, 1000])

@@ -264,3 +264,17 @@ def test_an_unknown_instruction_set_and_thread_count_are_refused(model: Model) -
         edgespike.load(model.container.path, isa="generic")
     with pytest.raises(UsageError, match="threads"):
         edgespike.load(model.container.path, threads=0)
+
+
+def test_a_session_with_keys_and_values_of_another_precision_is_refused(
+    model: Model, tmp_path: Path
+) -> None:
+    narrow = edgespike.load(model.container.path, kv="int8")
+    session = model.session()
+    session.advance(TOKENS)
+    session.save(tmp_path / "s")
+    assert (model.kv, session.nbytes > narrow.session().nbytes) == ("int16", True)
+    with pytest.raises(DataError, match="int16, the model in int8"):
+        narrow.session().load(tmp_path / "s")
+    with pytest.raises(UsageError, match="int16, the model in int8"):
+        narrow.session().restore(session.snapshot())

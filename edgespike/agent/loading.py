@@ -47,7 +47,13 @@ def load_answerer(
 
     log = structlog.get_logger()
     path = bundled_model() if settings.model.path == "bundled" else Path(settings.model.path)
-    model = load(path, threads=settings.threads, isa=settings.isa, verify=settings.model.verify)
+    model = load(
+        path,
+        threads=settings.threads,
+        isa=settings.isa,
+        kv=settings.kv,
+        verify=settings.model.verify,
+    )
     precision = model.container.precision
     if precision != settings.board.precision:
         log.warning("precision", model=precision, board=settings.board.precision)
@@ -58,6 +64,6 @@ def load_answerer(
         warm = [tokenizer.bos_id] * _WARM_TOKENS
         for _piece in model.generate(warm, max_tokens=2):
             pass
-    log.info("model", path=str(path), precision=precision, threads=settings.threads)
+    log.info("model", path=str(path), precision=precision, kv=model.kv, threads=settings.threads)
     contexts = Contexts(model, template, sensing, current, catch_up)
     return Answerer(model, template, contexts, current)

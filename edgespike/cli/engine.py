@@ -76,6 +76,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE", help="container (default: the bundled model)")
     parser.add_argument("--threads", type=int, default=1, help="default 1")
     parser.add_argument("--isa", default="native", help=_ISA_HELP)
+    parser.add_argument(
+        "--kv",
+        choices=("fp32", "int16", "int8"),
+        help="precision of keys and values (default: what keeps the accuracy of the weights)",
+    )
 
 
 def _load(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -83,7 +88,7 @@ def _load(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     from edgespike.model.bundled import bundled_model
 
     path = Path(arguments.model) if arguments.model else bundled_model()
-    return load(path, threads=arguments.threads, isa=arguments.isa)
+    return load(path, threads=arguments.threads, isa=arguments.isa, kv=arguments.kv)
 
 
 def _generate(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,14 @@ from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prometheus import PrometheusSettings
 from edgespike.config.prompts import ContextSettings, PromptSettings
 from edgespike.config.triggers import MAX_TRIGGERS, Trigger
-from edgespike.profiles import BoardProfile, Isa, ProfileLibrary, SensorProfile, name_problem
+from edgespike.profiles import (
+    BoardProfile,
+    Isa,
+    KeyValues,
+    ProfileLibrary,
+    SensorProfile,
+    name_problem,
+)
 from edgespike.settings import yamltree
 from edgespike.settings.declared import Reader, Setting
 from edgespike.settings.yamltree import FileProblems
@@ -62,6 +69,10 @@ class ModelSettings:
     ] = None
     isa: Annotated[
         Isa | None, Setting("Instruction set; the board's when not given.", example="avx2")
+    ] = None
+    kv: Annotated[
+        KeyValues | None,
+        Setting("Precision of keys and values; the board's when not given.", example="int8"),
     ] = None
     verify: Annotated[bool, Setting("Check the file's digests at start.")] = True
     warmup: Annotated[bool, Setting("Compile all kernels before reporting ready.")] = True
@@ -186,6 +197,11 @@ class Config:
     def isa(self) -> Isa:
         """Instruction set: chosen here, else the board's."""
         return self.model.isa or self.board.isa
+
+    @property
+    def kv(self) -> KeyValues | None:
+        """Precision of keys and values: chosen here, else the board's, else the model's."""
+        return self.model.kv or self.board.kv
 
     @property
     def keepalive_s(self) -> int:

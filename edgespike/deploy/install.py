@@ -58,7 +58,7 @@ def plan(config: Path, prefix: Path, user_mode: bool) -> Plan:
     names = sorted(set(_credentials(tree)))
     settings = _load(config, names)
     path = bundled_model() if settings.model.path == "bundled" else Path(settings.model.path)
-    needed = memory_needed(open_container(path, verify=False))
+    needed = memory_needed(open_container(path, verify=False), settings.kv)
 
     placed = _placed(config, prefix)
     folder = placed.parent

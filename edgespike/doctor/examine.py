@@ -34,7 +34,7 @@ def examine(path: Path | None) -> Iterator[Finding]:
     finding, container = parts.model(settings)
     yield finding
     if container is not None:
-        yield host.memory(settings, memory_needed(container))
+        yield host.memory(settings, memory_needed(container, settings.kv))
     yield parts.cache()
     yield parts.state_directory(settings.state_dir)
     yield from parts.broker(settings)

@@ -25,6 +25,7 @@ class Snapshot:
     """The state of a session at one position, for the model with that fingerprint."""
 
     fingerprint: str
+    kv: str
     position: int
     state: State
 
@@ -133,15 +134,19 @@ class Session:
         """A copy of the state, to come back to."""
         self.check_open()
         state = State._make(array.copy() for array in self._state)
-        return Snapshot(self.model.fingerprint, self._position, state)
+        return Snapshot(self.model.fingerprint, self.model.kv, self._position, state)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to `snapshot`, of this session or another. Raises UsageError if it belongs to
-        another model.
+        another model or has keys and values in another precision.
         """
         self.check_open()
         if snapshot.fingerprint != self.model.fingerprint:
             raise UsageError("the snapshot belongs to another model")
+        if snapshot.kv != self.model.kv:
+            raise UsageError(
+                f"the snapshot has keys and values in {snapshot.kv}, the model in {self.model.kv}"
+            )
         self._become(snapshot.state, snapshot.position)
 
     def fork(self, pool: SessionPool | None = None, mark: Mark | None = None) -> Session:
@@ -172,7 +177,7 @@ class Session:
         """
         from edgespike.engine.session_file import read_snapshot
 
-        snapshot = read_snapshot(Path(path), self._state)
+        snapshot = read_snapshot(Path(path), self._state, self.model.kv)
         if snapshot.fingerprint != self.model.fingerprint:
             raise DataError(f"{path}: the session belongs to another model")
         self.restore(snapshot)

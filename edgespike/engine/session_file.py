@@ -14,9 +14,9 @@ from edgespike.errors import DataError, MissingInputError, UnavailableError, Usa
 from edgespike.model.arrays import State
 from edgespike.model.header import LENGTH_BYTES, read_header
 
-_VERSION = "1"
+_VERSION = "2"
 _NO_DIGEST = "0" * 64
-_DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+_DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "I8": np.dtype("i1")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -35,6 +35,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     table["__metadata__"] = {
         "edgespike.session": _VERSION,
         "edgespike.fingerprint": snapshot.fingerprint,
+        "edgespike.kv": snapshot.kv,
         "edgespike.position": str(snapshot.position),
         "edgespike.sha256": _NO_DIGEST,
     }
@@ -62,8 +63,10 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
         raise UnavailableError(f"{path}: can't write the session: {error.strerror}") from error
 
 
-def read_snapshot(path: Path, like: State) -> Snapshot:
-    """Read a file that must hold arrays of the shapes and dtypes of `like`."""
+def read_snapshot(path: Path, like: State, kv: str) -> Snapshot:
+    """Read a file that must hold arrays of the shapes and dtypes of `like`, with keys and values in
+    the precision `kv`.
+    """
     try:
         file = path.open("rb")
     except OSError as error:
@@ -73,6 +76,11 @@ def read_snapshot(path: Path, like: State) -> Snapshot:
         meta = header.metadata
         if meta.get("edgespike.session") != _VERSION:
             raise DataError(f"{path}: not a session file of version {_VERSION}")
+        recorded_kv = meta.get("edgespike.kv")
+        if recorded_kv != kv:
+            raise DataError(
+                f"{path}: the session has keys and values in {recorded_kv}, the model in {kv}"
+            )
         entries = {entry.name: entry for entry in header.entries}
         if set(entries) != set(State._fields):
             raise DataError(f"{path}: the session's arrays are not those of this version")
@@ -91,4 +99,5 @@ def read_snapshot(path: Path, like: State) -> Snapshot:
             arrays[name] = np.frombuffer(data, expected.dtype).reshape(entry.shape)
     if digest.hexdigest() != recorded:
         raise DataError(f"{path}: the session's content does not match its digest")
-    return Snapshot(meta["edgespike.fingerprint"], int(meta["edgespike.position"]), State(**arrays))
+    position = int(meta["edgespike.position"])
+    return Snapshot(meta["edgespike.fingerprint"], kv, position, State(**arrays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgespike.model.config import KeyValuePrecision, default_key_values
 from edgespike.model.container import Container
 from edgespike.model.state import new_state
 
@@ -14,10 +15,11 @@ SESSIONS = 2
 """Sessions that a daemon may hold at a time."""
 
 
-def memory_needed(container: Container) -> int:
-    """Bytes: the mapped file, which counts as file cache of the unit that reads it, the sessions,
-    and the runtime.
+def memory_needed(container: Container, kv: KeyValuePrecision | None = None) -> int:
+    """Bytes: the mapped file, which counts as file cache of the unit that reads it, the sessions
+    with keys and values in the precision `kv` or the model's own, and the runtime.
     """
     # Pages of zeros that nobody writes to cost nothing.
-    state = sum(array.nbytes for array in new_state(container.config))
+    kept = kv or default_key_values(container.precision)
+    state = sum(int(array.nbytes) for array in new_state(container.config, kept))
     return Path(container.path).stat().st_size + SESSIONS * state + RUNTIME_BYTES

@@ -26,15 +26,10 @@ from numba.extending import intrinsic
 from edgespike.kernels.attention import soften, used_slots
 from edgespike.kernels.compiler import inlined
 from edgespike.kernels.extremes import largest, largest_magnitude
-from edgespike.kernels.simd import (
-    INT_LANES,
-    _load,
-    _multiply_add,
-    _shuffle,
-)
+from edgespike.kernels.int_tiles import INT_LANES, _multiply_add
+from edgespike.kernels.simd import F32, I16, I32, I64, load, shuffle
 from edgespike.model.arrays import KEY, KV_INT8, LANES, STRIP, VALUE
 
-_I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _RUN = 2 * LANES
 _RUNS = 4  # at a time, each with sums of its own: hides the latency of the addition
 _LIMIT, _ZERO = np.float32(32767.0), np.float32(0.0)
@@ -49,17 +44,16 @@ def _start(context: Any, builder: Any, array_type: Any, array: Any, element: Any
 
 def _pair_products(builder: Any, w: Any, x: Any) -> Any:
     """w[2i] * x[2i] + w[2i + 1] * x[2i + 1] as int32, in pieces that fill a register."""
-    nothing = ir.Constant(ir.VectorType(_I32, INT_LANES), None)
+    nothing = ir.Constant(ir.VectorType(I32, INT_LANES), None)
     pieces = []
     for first in range(0, _RUN, 2 * INT_LANES):
         part = range(first, first + 2 * INT_LANES)
-        left, right = (_shuffle(builder, value, part) for value in (w, x))
+        left, right = (shuffle(builder, value, part) for value in (w, x))
         pieces.append(_multiply_add(builder, nothing, left, right))
     while len(pieces) > 1:
-        size = 2 * pieces[0].type.count
-        joined = ir.Constant(ir.VectorType(_I32, size), list(range(size)))
+        joined = range(2 * pieces[0].type.count)
         pieces = [
-            builder.shuffle_vector(low, high, joined)
+            shuffle(builder, low, joined, high)
             for low, high in zip(pieces[::2], pieces[1::2], strict=True)
         ]
     return pieces[0]
@@ -74,7 +68,7 @@ def _runs(bits: int, *, values: bool) -> Any:
     each of the four has its sums, in out[out_at : out_at + 64].
     """
     element = ir.IntType(bits)
-    lanes = ir.VectorType(_F32, LANES)
+    lanes = ir.VectorType(F32, LANES)
 
     @intrinsic
     def runs(typing_context, data, at, count, x, out, out_at):
@@ -84,7 +78,7 @@ def _runs(bits: int, *, values: bool) -> Any:
             data_value, first, size, x_value, out_value, out_first = args
             start = _start(context, builder, sig.args[0], data_value, element)
             start = builder.gep(start, [first])
-            pairs = _start(context, builder, sig.args[3], x_value, _I32)
+            pairs = _start(context, builder, sig.args[3], x_value, I32)
             nothing = ir.Constant(lanes, None)
             sums = [cgutils.alloca_once_value(builder, nothing) for _ in range(_RUNS)]
             for cell in sums:
@@ -93,29 +87,29 @@ def _runs(bits: int, *, values: bool) -> Any:
             def spread(index: Any) -> Any:
                 pair = builder.load(builder.gep(pairs, [index]))
                 pair.align = 2
-                alone = ir.Constant(ir.VectorType(_I32, 1), ir.Undefined)
-                alone = builder.insert_element(alone, pair, ir.Constant(_I32, 0))
-                every = _shuffle(builder, alone, [0] * LANES)
-                return builder.bitcast(every, ir.VectorType(_I16, _RUN))
+                alone = ir.Constant(ir.VectorType(I32, 1), ir.Undefined)
+                alone = builder.insert_element(alone, pair, ir.Constant(I32, 0))
+                every = shuffle(builder, alone, [0] * LANES)
+                return builder.bitcast(every, ir.VectorType(I16, _RUN))
 
             with cgutils.for_range(builder, size) as loop:
-                turn = builder.mul(loop.index, ir.Constant(_I64, _RUNS))
-                here = builder.gep(start, [builder.mul(turn, ir.Constant(_I64, _RUN))])
+                turn = builder.mul(loop.index, ir.Constant(I64, _RUNS))
+                here = builder.gep(start, [builder.mul(turn, ir.Constant(I64, _RUN))])
                 for lane, cell in enumerate(sums):
-                    run = builder.gep(here, [ir.Constant(_I64, lane * _RUN)])
-                    w = _load(builder, run, element, _RUN)
+                    run = builder.gep(here, [ir.Constant(I64, lane * _RUN)])
+                    w = load(builder, run, element, _RUN)
                     if bits < 16:
-                        w = builder.sext(w, ir.VectorType(_I16, _RUN))
-                    index = loop.index if values else builder.add(turn, ir.Constant(_I64, lane))
+                        w = builder.sext(w, ir.VectorType(I16, _RUN))
+                    index = loop.index if values else builder.add(turn, ir.Constant(I64, lane))
                     product = builder.sitofp(_pair_products(builder, w, spread(index)), lanes)
                     builder.store(builder.fadd(builder.load(cell), product), cell)
             results = [builder.load(cell) for cell in sums]
             if not values:
                 low, high = (builder.fadd(*results[i : i + 2]) for i in (0, 2))
                 results = [builder.fadd(low, high)]
-            place = builder.gep(_start(context, builder, sig.args[4], out_value, _F32), [out_first])
+            place = builder.gep(_start(context, builder, sig.args[4], out_value, F32), [out_first])
             for lane, result in enumerate(results):
-                target = builder.gep(place, [ir.Constant(_I64, lane * LANES)])
+                target = builder.gep(place, [ir.Constant(I64, lane * LANES)])
                 builder.store(result, builder.bitcast(target, lanes.as_pointer())).align = 4
             return context.get_dummy_value()
 

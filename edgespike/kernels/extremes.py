@@ -8,10 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from edgespike.kernels.simd import _fold, _load, _shuffle
-
-_F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-_LANES = 16
+from edgespike.kernels.simd import F32, FLOAT_LANES, I32, I64, _fold, chunks, load, shuffle
 
 
 def _largest(magnitudes: bool) -> Any:
@@ -29,21 +26,20 @@ def _largest(magnitudes: bool) -> Any:
             def taken(value: Any) -> Any:
                 if not magnitudes:
                     return value
-                name = f"llvm.fabs.{'f32' if value.type == _F32 else f'v{_LANES}f32'}"
+                name = f"llvm.fabs.{'f32' if value.type == F32 else f'v{FLOAT_LANES}f32'}"
                 signature = ir.FunctionType(value.type, [value.type])
                 function = cgutils.get_or_insert_function(builder.module, signature, name)
                 return builder.call(function, [value])
 
-            floors = ir.Constant(ir.VectorType(_F32, 1), ir.Undefined)
-            floors = builder.insert_element(floors, floor, ir.Constant(_I32, 0))
-            best = cgutils.alloca_once_value(builder, _shuffle(builder, floors, [0] * _LANES))
-            whole = builder.sdiv(size, ir.Constant(_I64, _LANES))
+            floors = ir.Constant(ir.VectorType(F32, 1), ir.Undefined)
+            floors = builder.insert_element(floors, floor, ir.Constant(I32, 0))
+            best = cgutils.alloca_once_value(builder, shuffle(builder, floors, [0] * FLOAT_LANES))
+            whole, covered = chunks(builder, size, FLOAT_LANES)
             with cgutils.for_range(builder, whole) as loop:
-                at = builder.gep(start, [builder.mul(loop.index, ir.Constant(_I64, _LANES))])
-                here = taken(_load(builder, at, _F32, _LANES))
+                at = builder.gep(start, [builder.mul(loop.index, ir.Constant(I64, FLOAT_LANES))])
+                here = taken(load(builder, at, F32, FLOAT_LANES))
                 builder.store(larger(builder.load(best), here), best)
             single = cgutils.alloca_once_value(builder, _fold(builder, builder.load(best), larger))
-            covered = builder.mul(whole, ir.Constant(_I64, _LANES))
             with cgutils.for_range(builder, builder.sub(size, covered)) as loop:
                 here = builder.load(builder.gep(start, [builder.add(covered, loop.index)]))
                 builder.store(larger(builder.load(single), taken(here)), single)

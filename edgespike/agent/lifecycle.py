@@ -18,6 +18,7 @@ from edgespike.agent.answering import Answerer
 from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox
 from edgespike.agent.journal import Bounds, Journal
+from edgespike.agent.keeper import Keeper
 from edgespike.agent.metrics import Metrics
 from edgespike.agent.notify import Notifier
 from edgespike.agent.service import Events, Reload, Service, Stop
@@ -63,6 +64,7 @@ class Daemon:
         self._notifier = Notifier()
         self._events = Events(self._counters)
         self._sensing = Sensing(settings)
+        self._keeper = Keeper(settings, self._sensing)
         self._journal = _open_journal(settings, self._log)
         self._inbox = Inbox(settings.prompts.inbox)
         self._prompts = mqtt.Connection(
@@ -136,6 +138,7 @@ class Daemon:
         service = self._service
         try:
             self._notifier.status("loading the model")
+            self._keeper.recall()
             for connection in self._connections:
                 connection.start()
             self._worker.start()
@@ -161,6 +164,7 @@ class Daemon:
             self._alive_due = now + min(1.0, self._watchdog_s / 4)
             self._look_after(now)
         self._metrics.step()
+        self._keeper.step()
         if now >= self._prune_due:
             self._prune_due = now + _PRUNE_EVERY_S
             self._service.desk.prune()
@@ -212,6 +216,7 @@ class Daemon:
         self._drain(end, lambda: self._service.all_confirmed)
         for connection in self._connections:
             connection.stop()
+        self._keeper.stop()
         self._log.info("stopped")
 
     @property

@@ -153,7 +153,7 @@ class Config:
     state_dir: Annotated[
         Path,
         Setting(
-            "Where the journal is kept; $STATE_DIRECTORY or the user's when not given.",
+            "Where journal and window are kept; $STATE_DIRECTORY or the user's when not given.",
             example="/var/lib/edgespike",
         ),
     ] = field(default_factory=default_state_dir)

@@ -38,7 +38,7 @@ class ContextSettings:
     ] = 512
     max_channels: Annotated[
         int, Setting("Channels kept; further ones are refused and counted.", low=1, high=10000)
-    ] = 256
+    ] = 2000
     history: Annotated[
         Seconds, Setting("Time that trends, minima and maxima look back.", low=60, high=604800)
     ] = _HOUR

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgespike.config import ChannelSettings
+from edgespike.sensing.memory import ChannelMemory
 from edgespike.sensing.picture import ChannelView, LimitState
 from edgespike.sensing.statistics import History
 
 # Beyond this, squares overflow: such a reading is shown, but takes no part in statistics.
 _STATISTICS_LIMIT = 1e100
+_LIMITS: dict[str | None, LimitState] = {"low": "low", "high": "high", "ok": "ok"}
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ class Channel:
         if self.low is not None or self.high is not None:
             limit = self._limit_of(number)
             if limit != self.limit:
-                self.since = at if dated or before is not None else None
+                self.since = at if dated else None
                 self.limit, matters = limit, True
         elif self.since is not None:
             self.since = None
@@ -153,6 +155,20 @@ class Channel:
             offline,
         )
 
+    def recall(self, memory: ChannelMemory, number: float | None, span: float) -> None:
+        """Take up what it said before a restart. Raises ValueError for a damaged history."""
+        if memory.history:
+            self.history = History.load(memory.history, span)
+        if memory.changes:
+            self.changes = History.load(memory.changes, span)
+        self.text, self.number, self.told = memory.text, number, number
+        self.at, self.dated, self.since = memory.at, memory.dated, memory.since
+        if number is not None and (self.low is not None or self.high is not None):
+            self.limit = _LIMITS.get(memory.limit)
+            limit = self._limit_of(number)
+            if limit != self.limit:  # other limits than then
+                self.limit, self.since = limit, None
+
     def shift(self, seconds: float) -> None:
         """Move all that it remembers in time."""
         self.at += seconds
@@ -166,7 +182,7 @@ class Channel:
         """A state began, or a number has become a word."""
         self.limit = self.told = None
         # What was kept by the broker has been so for who knows how long.
-        self.since = at if dated or before is not None else None
+        self.since = at if dated else None
         if before is not None or self.momentary:
             if self.changes is None:
                 self.changes = History(span)

@@ -8,6 +8,7 @@ from edgespike.config import ChannelSettings, SensorSource
 from edgespike.profiles import Payload, SensorProfile, TopicRule, ValueFacts
 from edgespike.sensing.channels import Channel, Device
 from edgespike.sensing.decoders import DecoderFunction, Origin, Reading, new_decoder
+from edgespike.sensing.memory import ChannelMemory
 from edgespike.sensing.naming import FactBook, channel_name
 from edgespike.sensing.values import MAX_UNIT_CHARS, Value, clean
 from edgespike.topics import Pattern, compile_pattern
@@ -29,15 +30,16 @@ class Route:
 class Slot:
     """Where a value of a message goes, and how to read it. Its first reading opens the channel.
 
-    `sent` is the unit in which values came last, `unit` the one that is shown. `longer` is the name
-    with that of the sensor in it, for when another value has the name; None where no sensor is
-    named.
+    `first` is that reading, without its value. `sent` is the unit in which values came last, `unit`
+    the one that is shown. `longer` is the name with that of the sensor in it, for when another
+    value has the name; None where no sensor is named.
     """
 
     name: str
     settings: ChannelSettings
     facts: ValueFacts
     shown: bool
+    first: Reading
     longer: str | None = None
     channel: Channel | None = None
     sent: str | None = None
@@ -57,6 +59,32 @@ class Slot:
                 return False
         self.unit = wanted or unit
         return True
+
+    def memory(self, source: str, device: str) -> ChannelMemory | None:
+        """What to keep of the channel, if it has said anything."""
+        channel, first = self.channel, self.first
+        if channel is None or channel.text is None:
+            return None
+        return ChannelMemory(
+            source=source,
+            device=device,
+            part=first.part,
+            key=first.key,
+            label=first.label,
+            sensor=first.sensor,
+            crowded=first.crowded,
+            exact=first.exact,
+            sent=self.sent or "",
+            unit=self.unit,
+            text=channel.text,
+            numeric=channel.number is not None,
+            at=channel.at,
+            dated=channel.dated,
+            limit=channel.limit,
+            since=channel.since,
+            history=channel.history.dump() if channel.history is not None else b"",
+            changes=channel.changes.dump() if channel.changes is not None else b"",
+        )
 
     def plausible(self, value: Value) -> bool:
         """Whether a working sensor can say this."""
@@ -78,6 +106,7 @@ class Source:
         )
         self._decoders: dict[Payload, DecoderFunction] = {}
         base = self.profile.base if settings.base is None else settings.base
+        self.id = " ".join((self.profile.name, base, *(rule.topic for rule in self._topic_rules())))
         self._rules: list[tuple[Pattern, Payload]] = [
             (compile_pattern(rule.topic, base), rule.payload or self.profile.decoder)
             for rule in self._topic_rules()
@@ -120,7 +149,8 @@ class Source:
             name = channel_name(device, reading.part, label)
         settings = self.settings.settings_of(name)
         shown = bool(name) and self._shown(reading, facts, settings.show)
-        return Slot(name, settings, facts or _NOTHING, shown, longer)
+        first = reading._replace(raw="", unit=None, at=None)
+        return Slot(name, settings, facts or _NOTHING, shown, first, longer)
 
     def _topic_rules(self) -> tuple[TopicRule, ...]:
         given = tuple(TopicRule(topic) for topic in self.settings.topics)

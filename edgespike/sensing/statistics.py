@@ -146,6 +146,32 @@ class History:
             return "steady"
         return "rising" if change > 0 else "falling"
 
+    def dump(self) -> bytes:
+        """All of it, for `load`."""
+        return array("d", (self._origin, self._width)).tobytes() + self._buckets.tobytes()
+
+    @classmethod
+    def load(cls, data: bytes, span: float) -> History:
+        """What `dump` gave. Raises ValueError for anything else."""
+        numbers = array("d")
+        numbers.frombytes(data)
+        history = cls(span)
+        history._origin, history._width = numbers[:2]
+        history._buckets = buckets = numbers[2:]
+        indices, counts = buckets[::_SIZE], buckets[1::_SIZE]
+        if (
+            len(buckets) % _SIZE
+            or len(history) > BUCKETS
+            or history._width < 1
+            or not all(map(math.isfinite, numbers))
+            or any(count < 1 for count in counts)
+            or any(not 0 <= digits < 32 * 32 for digits in buckets[6::_SIZE])
+            or list(indices) != sorted(set(indices))
+        ):
+            raise ValueError("not a history")
+        history._past = _sum_up(buckets)
+        return history
+
     def shift(self, seconds: float) -> None:
         """Move all readings in time."""
         self._origin += seconds

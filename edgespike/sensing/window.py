@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,10 +12,11 @@ from itertools import takewhile
 from edgespike.config import Config
 from edgespike.sensing.channels import Channel, Channels, Device
 from edgespike.sensing.decoders import Found, Presence, Reading, decode_availability
+from edgespike.sensing.memory import ChannelMemory, WindowMemory
 from edgespike.sensing.naming import channel_name, words
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.sensing.sources import Route, Slot, Source
-from edgespike.sensing.values import MAX_PAYLOAD_BYTES, clean, read_value
+from edgespike.sensing.values import MAX_PAYLOAD_BYTES, MAX_STATE_CHARS, clean, read_value
 from edgespike.topics import MAX_TOPIC_BYTES, minimal_filters
 from edgespike.units import convert, converts, scale
 
@@ -125,6 +127,63 @@ class Sensing:
             names = [channel.name for channel in latest]
             return self._revision, tuple(reversed(names))
 
+    def remembered(self) -> WindowMemory:
+        """What is worth keeping over a restart. Messages go on arriving meanwhile."""
+        with self._lock:
+            slots = list(self._slots.items())
+            offline = [
+                (self._sources[device.source].id, device.name, device.offline_since)
+                for device in self._devices.values()
+                if device.offline_since is not None
+            ]
+        kept: list[ChannelMemory] = []
+        for start in range(0, len(slots), _SLICE):
+            with self._lock:
+                for (source, device, _, _), slot in slots[start : start + _SLICE]:
+                    memory = slot.memory(self._sources[source].id, device)
+                    kept += [memory] if memory is not None else []
+        return WindowMemory(kept, offline)
+
+    def recall(
+        self, window: WindowMemory, elapsed: float | None, saved_at: float, now: float
+    ) -> int:
+        """Take up what an earlier process knew: how many channels.
+
+        `elapsed` seconds have gone by since `saved_at`, by the clock of then; None when nobody can
+        tell: ages are unknown then. What was heard since, or is no longer wanted, stays as it is.
+        """
+        sources = {source.id: number for number, source in enumerate(self._sources)}
+        shift = now - (elapsed or 0.0) - saved_at
+        taken = 0
+        with self._lock:
+            for memory in window.channels:
+                source = sources.get(memory.source)
+                if source is None:
+                    continue
+                try:
+                    taken += self._recall(source, memory, shift, elapsed is not None)
+                except ValueError as error:
+                    self._refuse("malformed", memory.key, f"kept from before: {error}")
+            for name, device, since in window.offline:
+                known = self._devices.get((sources.get(name, -1), device))
+                if known is not None and known.offline_since is None:
+                    known.offline_since = since + shift
+        return taken
+
+    def clock_set(self, seconds: float, now: float) -> None:
+        """The clock by which messages arrive was set forward, or back if negative, up to `now`."""
+        with self._lock:
+            self._deadlines.clear()
+            for channel in self._channels.sorted():
+                # What came since it was set is right already.
+                if channel.text is not None and not now - 2.0 <= channel.at <= now:
+                    channel.shift(seconds)
+                if channel.fresh:
+                    self._expect_stale(channel)
+            for device in self._devices.values():
+                if device.offline_since is not None:
+                    device.offline_since += seconds
+
     def counts(self) -> Mapping[str, int]:
         """Since the start: messages, events; ignored, malformed, absent, implausible, hidden,
         refused (channels beyond the limit)."""
@@ -222,16 +281,46 @@ class Sensing:
                     return self._refuse("malformed", slot.name, str(error))
                 number = float(text)
         dated = reading.at is not None or not retained
+        if not dated and channel.dated and channel.text == text:
+            return 0  # what the broker kept is what we know, and know the age of
         matters = channel.update(text, number, slot.unit, time, dated, self._span)
         if not channel.fresh:
-            channel.fresh = matters = True
-            deadline = time + channel.stale_after
-            heapq.heappush(self._deadlines, (deadline, channel.name, channel))
+            matters = True
+            self._expect_stale(channel)
         if matters:
             self._touch(channel)
         if channel.name in self._followed:
             self._news.append(channel.view(at))
         return 1
+
+    def _recall(self, source: int, memory: ChannelMemory, shift: float, certain: bool) -> bool:
+        """Take up a channel. Raises ValueError for one that makes no sense."""
+        device = self._device(source, memory.device)
+        identity = (source, device.name, memory.part, memory.key)
+        slot = self._slots.get(identity)
+        if slot is None:
+            slot = self._new_slot(identity, memory.reading())
+        if not slot.shown or slot.channel is not None:
+            return False  # hidden by now, or heard already
+        number = float(memory.text) if memory.numeric else None
+        if memory.text != clean(memory.text, MAX_STATE_CHARS) or not memory.text:
+            raise ValueError("not a value")
+        if number is not None and not math.isfinite(number):
+            raise ValueError("not a number")
+        channel = self._open_channel(slot, device)
+        if channel is None:
+            return False
+        if number is not None:
+            self._use_unit(slot, channel, memory.sent)
+            channel.unit = slot.unit
+        if number is not None and slot.unit != memory.unit:
+            return False  # the configuration asks for another unit than then
+        channel.recall(memory, number, self._span)
+        channel.shift(shift)
+        channel.dated = channel.dated and certain
+        self._expect_stale(channel)
+        self._touch(channel)
+        return True
 
     def _use_unit(self, slot: Slot, channel: Channel, sent: str) -> None:
         """Values come in another unit than before, or for the first time."""
@@ -290,6 +379,11 @@ class Sensing:
         channel.revision = self._revision
         self._changed.pop(channel, None)
         self._changed[channel] = None
+
+    def _expect_stale(self, channel: Channel) -> None:
+        channel.fresh = True
+        deadline = channel.at + channel.stale_after
+        heapq.heappush(self._deadlines, (deadline, channel.name, channel))
 
     def _find_stale(self, now: float) -> None:
         """Note the channels that have gone stale."""

@@ -226,12 +226,14 @@ def test_layer_norm_matches_the_twin(n: int, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(out, reference.layer_norm(x, weight, bias), rtol=2e-5, atol=2e-5)
 
 
-def test_fire_lists_the_indices_at_or_above_the_threshold(rng: np.random.Generator) -> None:
-    x = rng.standard_normal(301).astype(np.float32)
-    x[[0, 300]] = 1.0
-    index = np.zeros(301, np.int32)
-    count = norm.fire(x, 301, np.float32(1.0), index)
-    np.testing.assert_array_equal(index[:count], np.flatnonzero(x >= 1.0))
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 301])
+def test_fire_lists_the_indices_at_or_above_the_threshold(n: int, rng: np.random.Generator) -> None:
+    for shift in (-9, 0, 9):
+        x = (rng.standard_normal(n) + shift).astype(np.float32)
+        x[[0, n - 1]] = 1.0
+        index = np.zeros(n, np.int32)
+        count = norm.fire(x, n, np.float32(1.0), index)
+        np.testing.assert_array_equal(index[:count], np.flatnonzero(x >= 1.0))
 
 
 def test_exp_is_accurate_and_vanishes_far_below_zero() -> None:

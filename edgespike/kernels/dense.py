@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgespike.kernels.compiler import inlined
+from edgespike.kernels.extremes import largest_magnitude
 from edgespike.kernels.int_tiles import (
     ROWS_APART,
     TILE_COLUMNS,
@@ -25,9 +26,7 @@ _ROUND = np.float32(12582912.0)  # 1.5 * 2**23: adding and subtracting it rounds
 @inlined
 def quantise(x, row, n, q, scales):
     """q[row, :n] = rint(x[row, :n] / scale) with scale = max|x| / 32767; zeros stay zeros."""
-    largest = np.float32(0.0)
-    for i in range(n):
-        largest = max(largest, abs(x[row, i]))
+    largest = largest_magnitude(x[row], n, np.float32(0.0))
     if largest == np.float32(0.0):
         scales[row] = np.float32(0.0)
         for i in range(n):

@@ -16,6 +16,7 @@ from edgespike.kernels.attention import attend, keep, rotary, rotate, slot_of
 from edgespike.kernels.compact import attend_compact, keep_compact
 from edgespike.kernels.compiler import inlined, kernel
 from edgespike.kernels.dense import project, quantise
+from edgespike.kernels.extremes import largest
 from edgespike.kernels.norm import fire, layer_norm
 from edgespike.kernels.sparse import accumulate, clear, finish
 from edgespike.kernels.sync import wait
@@ -172,8 +173,14 @@ def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):
     spread = np.float32(127.0 * math.sqrt(dim))
     for p in range(m):
         up, index, x = scratch.up[p, first:last], scratch.up_index[p, first:last], scratch.x[p]
+        slack = _ZERO
+        if weights.precision == a.INT8:
+            row_scales = weights.floats[scale + first : scale + last]
+            slack = largest(row_scales, row_scales.size, _ZERO) * scratch.q_scale[p] * spread
+        likely = fire(up, last - first, shape.threshold - slack, index)
         count = 0
-        for r in range(last - first):
+        for k in range(likely):
+            r = np.int64(index[k])
             fires = up[r] >= shape.threshold
             if weights.precision == a.INT8:
                 row_scale = weights.floats[scale + first + r]

@@ -483,15 +483,15 @@ def test_init_refuses_what_the_configuration_would(
 def test_init_asks_on_a_terminal_until_the_answer_will_do(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     ours, theirs = pty.openpty()
-    answers = ["no good", "cellar", "", "", "", "", "tasmota, shely", "tasmota, shelly", ""]
-    os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
+    answers = ["no good", "cellar", "", "", "", "", "tasmota, shely", "tasmota, shelly", "yes", ""]
+    os.write(ours, "".join(f"{answer}\n" for answer in [*answers, "\x04"]).encode())
     command = [sys.executable, "-m", "edgespike", "config", "init", "--output", str(path)]
     subprocess.run(command, stdin=theirs, stderr=theirs, check=True, stdout=subprocess.DEVNULL)
     said = os.read(ours, 65536).decode()
     os.close(ours)
     os.close(theirs)
     config = load_config(path, {})
-    assert config.node == "cellar"
+    assert (config.node, config.homeassistant.enabled) == ("cellar", True)
     assert [source.profile.name for source in config.sensors] == ["tasmota", "shelly"]
     assert "has 1 to 64" in said
     assert "did you mean shelly?" in said

@@ -28,6 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--username", help="user at the broker, with the credential mqtt_password for a password"
     )
     parser.add_argument("--ca", metavar="FILE", help="CA certificate of the broker, for TLS")
+    parser.add_argument(
+        "--homeassistant", action="store_true", default=None, help="be a device of Home Assistant"
+    )
     parser.add_argument("--board", help="board profile (default: this machine's)")
     parser.add_argument(
         "--sensors", metavar="NAME", nargs="+", help="sensor profiles (default: the usual ones)"
@@ -40,7 +43,7 @@ def document(arguments: argparse.Namespace) -> str:
     from edgespike.config import Config
     from edgespike.settings.describe import example
 
-    flags = ("node", "host", "port", "username", "ca", "board", "sensors")
+    flags = ("node", "host", "port", "username", "ca", "homeassistant", "board", "sensors")
     given = {name: value for name in flags if (value := getattr(arguments, name)) is not None}
     if not given and sys.stdin.isatty() and sys.stderr.isatty():
         given = _asked()
@@ -64,6 +67,7 @@ def _asked() -> dict[str, Any]:
     _ask(given, "username", "User name at the broker", "none")
     print(f"Firmwares: {', '.join(library.names('sensors'))}", file=sys.stderr)
     _ask(given, "sensors", "Which of them do your sensors have", " ".join(DEFAULT_SENSORS))
+    _ask(given, "homeassistant", "Be a device of Home Assistant", "no")
     print(f"Boards: {', '.join(library.names('boards'))}", file=sys.stderr)
     _ask(given, "board", "Which is this machine", proposed_board() or DEFAULT_BOARD)
     return given
@@ -81,7 +85,7 @@ def _ask(given: dict[str, Any], name: str, question: str, default: str) -> None:
             if name == "board" and default:
                 given[name] = default
             return
-        value = re.split(r"[\s,]+", text) if name == "sensors" else text
+        value: Any = re.split(r"[\s,]+", text) if name == "sensors" else text
         problem = _problem({name: value})
         if problem is None:
             given[name] = value
@@ -100,6 +104,7 @@ def _lines(given: Mapping[str, Any]) -> dict[str, str]:
         "broker.password": {"credential": "mqtt_password"} if "username" in given else None,
         "broker.tls": {"ca_file": given["ca"]} if "ca" in given else None,
         "board": given.get("board"),
+        "homeassistant.enabled": given.get("homeassistant"),
         "sensors": sensors or None,
     }
     return {path: _flow(value) for path, value in values.items() if value is not None}

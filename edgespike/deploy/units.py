@@ -85,9 +85,11 @@ def sysusers() -> str:
 
 
 def tmpfiles(directory: Path) -> str:
-    """tmpfiles.d(5): settings that the daemon can read, and nobody else but root."""
+    """tmpfiles.d(5): settings, certificates and keys that the daemon can read, and nobody else but
+    root. Credentials aren't among them: systemd hands them over."""
     folder = _tmpfiles_path(directory)
-    return f"d {folder} 0750 root {USER} -\nz {folder}/*.yaml 0640 root {USER} -\n"
+    files = [f"z {folder}/*.{kind} 0640 root {USER} -" for kind in ("yaml", "pem", "key")]
+    return "\n".join([f"d {folder} 0750 root {USER} -", *files, ""])
 
 
 def megabytes(size: int) -> int:

@@ -160,29 +160,17 @@ class Answerer:
 
     def begin(self, job: Job, send: Send) -> Answering | ErrorReply:
         """Take up a job, while fewer than `parallel` are in the making."""
-        request, prompts = job.request, self._settings().prompts
-        tokens = request.max_tokens or prompts.default_max_tokens
+        request = job.request
+        tokens = request.max_tokens or self._settings().prompts.default_max_tokens
         try:
             prepared = self._contexts.prepare(request, job.dialogue, tokens)
         except DataError as error:
             return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
-        grounds = Grounds(prepared.texts, prepared.used, prepared.left_out)
-        enforced = prompts.grounding == "enforce"
-        generation = Generation(
-            self._model,
-            prepared.session,
-            Request(
-                prompt=prepared.ids,
-                max_tokens=tokens,
-                sampling=Sampling(
-                    temperature=request.temperature or 0.0, seed=crc32(request.id.encode())
-                ),
-                stop_tokens=self._stop,
-                lookup=True,
-                constraint=Grounded(self._vocabulary, grounds) if enforced else None,
-            ),
-        )
-        return Answering(job, prepared, grounds, generation, send, self._clock, self.model_name)
+        try:
+            return self._answering(job, prepared, tokens, send)
+        except Exception:
+            self._contexts.finish(prepared, None, ())
+            raise
 
     def step(self, answerings: Sequence[Answering]) -> None:
         """Bring all of them forward by one step of the model. Those with a `reply` are finished."""
@@ -220,6 +208,26 @@ class Answerer:
         if isinstance(reply, Answer) and not answering.generation.reading:
             exchange = Exchange(answering.job.request.prompt, reply.text)
         self._contexts.finish(answering.prepared, exchange, answering.generation.unfed)
+
+    def _answering(self, job: Job, prepared: Prepared, tokens: int, send: Send) -> Answering:
+        request, prompts = job.request, self._settings().prompts
+        grounds = Grounds(prepared.texts, prepared.used, prepared.left_out)
+        enforced = prompts.grounding == "enforce"
+        generation = Generation(
+            self._model,
+            prepared.session,
+            Request(
+                prompt=prepared.ids,
+                max_tokens=tokens,
+                sampling=Sampling(
+                    temperature=request.temperature or 0.0, seed=crc32(request.id.encode())
+                ),
+                stop_tokens=self._stop,
+                lookup=True,
+                constraint=Grounded(self._vocabulary, grounds) if enforced else None,
+            ),
+        )
+        return Answering(job, prepared, grounds, generation, send, self._clock, self.model_name)
 
 
 def _use(prepared: Prepared) -> ContextUse:

@@ -84,7 +84,9 @@ class Contexts:
         self._clock = clock
         self._window = model.config.anchors + model.config.window + 1
         self._end = [model.tokenizer.control(template.stop)] if template.stop else []
-        self._pool = model.pool(config.parallel + config.dialogues.resident + 1)
+        # One of the prompts is answered in the warm session itself; with one at a time there is
+        # still a place for a fresh key frame.
+        self._pool = model.pool(max(2, config.parallel) + config.dialogues.resident)
         self._dialogues = Dialogues(
             config.state_dir / f"{config.node}.dialogues", lambda: settings().dialogues
         )
@@ -185,11 +187,15 @@ class Contexts:
         if request.reset:
             dialogue.close()
             dialogue = Dialogue(dialogue.name)
-        if dialogue.session is not None:
-            try:
+        try:
+            if dialogue.session is not None:
                 return self._go_on(picture, request.prompt, dialogue)
-            except DataError:
-                dialogue.close()  # it has outgrown its context
+        except DataError:
+            pass  # it has outgrown its context
+        except Exception:
+            dialogue.close()
+            raise
+        dialogue.close()
         return self._begin_anew(picture, request.prompt, dialogue)
 
     def _go_on(self, picture: Picture, question: str, dialogue: Dialogue) -> Prepared:

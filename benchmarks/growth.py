@@ -68,6 +68,11 @@ def _bundled() -> tuple[Tokenizer, PromptTemplate]:
     )
 
 
+def bundled_tokenizer() -> Tokenizer:
+    """The bundled model's."""
+    return _bundled()[0]
+
+
 def look(sensing: Sensing) -> Picture:
     """The picture a minute later."""
     return sensing.picture(_EPOCH + 60)

@@ -36,6 +36,7 @@ class Size:
     rates: tuple[float, ...]
     sessions: tuple[int, ...]
     sensors: tuple[int, ...]
+    warm: tuple[int, ...]
     messages: int
     event_rates: tuple[int, ...]
     event_seconds: float
@@ -58,6 +59,7 @@ FULL = Size(
     rates=(0.01, 0.03, 0.06, 0.1, 0.2, 0.4),
     sessions=(1, 2, 4, 8, 16),
     sensors=(10, 100, 1000, 10000),
+    warm=(10, 40, 100, 1000),
     messages=20000,
     event_rates=(100, 1000, 5000, 10000, 20000, 50000),
     event_seconds=0.5,
@@ -74,6 +76,7 @@ QUICK = Size(
     rates=(0.03, 0.1, 0.4),
     sessions=(1, 4),
     sensors=(10, 100),
+    warm=(10, 40),
     messages=500,
     event_rates=(100, 1000),
     event_seconds=0.05,
@@ -296,6 +299,16 @@ def _start(plan: Plan) -> list[Job]:
             1,
         ),
     ]
+    if size.config.vocab_size >= 1024:  # what the pieces of the bundled model need
+        jobs += [
+            Job(
+                f"warm/{count}",
+                "benchmarks.startup:warm_prompt",
+                {"model": model, "channels": count, "questions": 5},
+                1,
+            )
+            for count in size.warm
+        ]
     return [
         job if job.name == "start/import" else replace(job, rounds=min(3, rounds)) for job in jobs
     ]

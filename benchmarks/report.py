@@ -230,6 +230,8 @@ def _series(found: Document) -> Iterator[tuple[str, Series]]:
             for name in found["peers"]
         ],
     )
+    yield "ms to the first token by sensors, warm", jobs("warm", "milliseconds", places=0)
+    yield "the same, right after a change", jobs("warm", "changed_ms", places=0)
     prompt = results.get("start/prompt", {}).get("median")
     if prompt:
         yield (

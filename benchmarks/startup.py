@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -52,6 +53,69 @@ def prompt(model: str, channels: int, tokens: int) -> dict[str, Any]:
         "milliseconds": 1000 * (end - start),
         "render_ms": 1000 * (rendered - start),
         "prompt_tokens": len(ids),
+    }
+
+
+def warm_prompt(model: str, channels: int, questions: int) -> dict[str, Any]:
+    """The first token of answers about that many sensors, the picture read in advance: with nothing
+    new, and right after a sensor changed. As in the daemon, without its connections."""
+    import edgespike
+    from benchmarks.growth import bundled_tokenizer, fill, message, new_sensing
+    from edgespike.agent.answering import Answerer, Answering
+    from edgespike.agent.contexts import Contexts
+    from edgespike.agent.inbox import Job
+    from edgespike.agent.journal import Key
+    from edgespike.config import Config, ContextSettings, PromptSettings
+    from edgespike.messages import PromptRequest
+    from edgespike.profiles import BoardProfile
+    from edgespike.prompting import default_template
+
+    engine = edgespike.load(model, verify=False)
+    if not engine.has_tokenizer:  # a random model has no words of its own
+        engine.__dict__["tokenizer"] = bundled_tokenizer()
+    template = default_template(engine.tokenizer)
+    sensing = new_sensing(channels)
+    fill(sensing, channels)
+    with tempfile.TemporaryDirectory(prefix="edgespike-bench-") as folder:
+        config = Config(
+            node="bench",
+            state_dir=Path(folder),
+            board=BoardProfile(idle_cpu_share=1.0),
+            context=ContextSettings(mode="warm"),
+            prompts=PromptSettings(grounding="report"),
+        )
+        contexts = Contexts(engine, template, sensing, lambda: config)
+        answerer = Answerer(engine, template, contexts, lambda: config)
+
+        def ask() -> tuple[float, Answering]:
+            request = PromptRequest("bench", "What is the room 0 sensor 3 temperature?", 1)
+            start, end = time.monotonic(), float("inf")
+            job = Job(request, Key("bench", "r"), b"", None, start, end, end)
+            begun = answerer.begin(job, lambda *_: None)
+            assert isinstance(begun, Answering)
+            while begun.reply is None:
+                answerer.step([begun])
+            took = time.monotonic() - start
+            answerer.finish(begun)
+            return took, begun
+
+        start = time.monotonic()
+        while contexts.idle() < 0.5:
+            pass
+        absorbed = time.monotonic() - start
+        ask()
+        still = [ask() for _ in range(questions)]
+        news = []
+        for turn in range(1, 1 + questions):
+            sensing.ingest(*message(2, 30 * turn), time.time())
+            news.append(ask())
+    prepared = still[0][1].prepared
+    return {
+        "milliseconds": 1000 * median(took for took, _ in still),
+        "changed_ms": 1000 * median(took for took, _ in news),
+        "prompt_tokens": len(prepared.ids),
+        "absorbed_tokens": prepared.absorbed,
+        "key_frame_s": absorbed,
     }
 
 

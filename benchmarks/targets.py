@@ -107,6 +107,7 @@ def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
     resident = value(document, "prefill/int8/1", "resident_bytes")
     lookup = value(document, "lookup", "speedup")
     copied = value(document, "lookup", "nothing_to_copy")
+    warm = value(document, "warm/40", "milliseconds")
     ready = value(document, "start/daemon", "ready_s")
     idle = value(document, "start/daemon", "idle_core_share")
     start = value(document, "start/import", "seconds")
@@ -131,6 +132,7 @@ def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
     yield Target("resident after a full window", held, 1.0, 0.9, " GB", True), ()
     yield Target("fp32 vs fp32-rowmajor", versus(speed("fp32"), rowmajor), 1.5, 1.5, "x"), ladder
     yield Target("int8 vs fp32-rowmajor", versus(speed("int8"), rowmajor), 2.5, 2.5, "x"), ladder
+    yield Target("first token, 40 sensors, warm", warm, 250, 100, " ms", True), ("warm/40",)
     yield Target("daemon start to ready", ready, 1.5, 0.7, " s", True), ("start/daemon",)
     yield Target("idle daemon", shared, 1, 1, " % of a core", True), ()
     yield Target("import edgespike", start and 1000 * start, 60, 60, " ms", True), ("start/import",)

@@ -85,6 +85,7 @@ class _Question:
         self._meant |= {m for name in names for m in name.extra}
         self._glued = _glued(names)
         self.meanings = [self._meaning(i, known) for i in range(len(found))]
+        self._asked = frozenset[str]().union(*self.meanings)
         self.matched = [self._reach(name) for name in names]
 
     def _meaning(self, index: int, known: set[str]) -> frozenset[str]:
@@ -112,6 +113,8 @@ class _Question:
         places: set[int] = set()
         named = exact = 0
         for at, word in enumerate(name.needed):
+            if word.isdisjoint(self._asked):
+                continue  # most words of most names
             hits = [i for i, meant in enumerate(self.meanings) if meant & word]
             hits = [i for i in hits if not self._by_the_way(i, name)]
             plain = name.words[at]
@@ -121,7 +124,8 @@ class _Question:
             places.update(hits)
             named += bool(hits)
             exact += any(self.words[i] == plain for i in hits)
-        places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
+        if not name.extra.isdisjoint(self._asked):
+            places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
         return frozenset(places), named, exact
 
     def _by_the_way(self, index: int, name: _Name) -> bool:

@@ -8,16 +8,18 @@ is fed the answer that was recorded, whatever it would have said.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import edgespike
 from benchmarks.engine import random_ids
-from edgespike.engine.generate import Decoder
-from edgespike.engine.lookup import Lookup
+from edgespike.engine.generate import Request, generate
 from edgespike.engine.model import Model
+from edgespike.engine.sample import Sampling
 from edgespike.engine.session import Snapshot
 from edgespike.evaluate.qa import template_of
 from edgespike.evaluate.questions import bundled_questions, load_questions
@@ -103,10 +105,36 @@ def _replay(engine: Model, start: Snapshot, answer: Answer, *, drafts: bool) -> 
     prompt, tokens = ([token % vocab for token in part] for part in answer)
     session = engine.session()
     session.restore(start)
-    logits = session.advance(prompt[-1:])
-    decoder = Decoder(session, logits, Lookup(prompt) if drafts else None)
+    request = Request(
+        prompt=prompt[-1:],
+        max_tokens=len(tokens),
+        sampling=Sampling(),
+        stop_tokens=frozenset(),
+        lookup=drafts,
+        constraint=_Dictated(tokens),
+        seen=prompt[:-1],
+    )
     began = time.perf_counter()
-    for done, token in enumerate(tokens, start=1):
-        decoder.feed(token, max(1, len(tokens) - done))
-    decoder.settle()
+    for _piece in generate(engine, session, request, None, None):
+        pass
     return time.perf_counter() - began
+
+
+class _Dictated:
+    """Has an answer consist of these tokens."""
+
+    settled = True
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = deque(tokens)
+
+    def allows(self, token: int) -> bool:
+        return token == self._tokens[0]
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        masked = np.full_like(logits, -np.inf)
+        masked[self._tokens[0]] = 0.0
+        return masked
+
+    def push(self, token: int) -> None:
+        self._tokens.popleft()

@@ -124,6 +124,11 @@ def test_a_prompt_goes_on_from_what_was_absorbed(node: Node) -> None:
     assert answer.context.left_out == ()
 
 
+def test_drafts_come_from_what_was_absorbed_too(node: Node) -> None:
+    prepared = node.begin(KITCHEN).prepared
+    assert len(prepared.seen) == prepared.absorbed
+
+
 def test_one_prompt_leaves_no_trace_in_the_next(node: Node) -> None:
     first = node.ask(KITCHEN)
     node.ask(CELLAR)

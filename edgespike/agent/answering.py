@@ -224,6 +224,7 @@ class Answerer:
                 ),
                 stop_tokens=self._stop,
                 lookup=True,
+                seen=prepared.seen,
                 constraint=Grounded(self._vocabulary, grounds) if enforced else None,
             ),
         )

@@ -41,8 +41,9 @@ _EARLIER = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A prompt made ready. `ids` are fed to `session`, which holds `absorbed` tokens; `texts` are
-    all that it then was shown; `used` and `left_out` are names of channels.
+    """A prompt made ready. `ids` are fed to `session`, which holds `absorbed` tokens, of the
+    picture those in `seen`; `texts` are all that it then was shown; `used` and `left_out` are names
+    of channels.
     """
 
     session: Session
@@ -52,6 +53,7 @@ class Prepared:
     left_out: tuple[str, ...]
     mode: str
     absorbed: int = 0
+    seen: tuple[int, ...] = ()
     dialogue: Dialogue | None = None
     told: Told | None = None
     turns: int = 0
@@ -315,9 +317,10 @@ class Contexts:
             tuple(name for name in names if name not in shown),
             mode,
             absorbed,
-            dialogue,
-            told,
-            len(dialogue.exchanges) - dialogue.forgotten if dialogue is not None else 0,
+            seen=tuple(told.ids) if absorbed else (),
+            dialogue=dialogue,
+            told=told,
+            turns=len(dialogue.exchanges) - dialogue.forgotten if dialogue is not None else 0,
         )
 
     def _session(self) -> Session:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgespike.prompting import Block, Encoder, PromptTemplate, changes, key_frame
@@ -46,7 +46,7 @@ class Told:
     """What a session was shown of the picture: the channels, and those that changed since.
 
     `revision` is that of the sensors up to which `behind` is known; `whole`: no channel was left
-    out. `texts` are the blocks as people read them.
+    out. `texts` are the blocks as people read them, `ids` as the model does.
     """
 
     revision: int
@@ -54,10 +54,17 @@ class Told:
     names: set[str] = field(default_factory=set)
     behind: set[str] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
 
     def copy(self) -> Told:
         """The same, to go on on its own."""
-        return Told(self.revision, self.whole, set(self.names), set(self.behind), list(self.texts))
+        return replace(
+            self,
+            names=set(self.names),
+            behind=set(self.behind),
+            texts=list(self.texts),
+            ids=list(self.ids),
+        )
 
     def look(self, sensing: Sensing, now: float) -> None:
         """Find out what changed: of the channels that were shown, and new alarms of others."""
@@ -74,6 +81,7 @@ class Told:
         self.names.update(block.used)
         self.behind.difference_update(block.used)
         self.texts.append(block.text)
+        self.ids += block.ids
 
 
 @dataclass(slots=True, eq=False)

@@ -38,7 +38,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to continue, and how. See `Model.generate`."""
+    """What to continue, and how. See `Model.generate`. `seen` is what the session has read before,
+    as far as it is worth drafting from.
+    """
 
     prompt: Sequence[int]
     max_tokens: int
@@ -46,6 +48,7 @@ class Request:
     stop_tokens: frozenset[int]
     lookup: bool
     constraint: Constraint | None = None
+    seen: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.max_tokens < 0:
@@ -63,7 +66,7 @@ class Generation:
         self.session = session
         self._request = request
         self._sampler = Sampler(request.sampling, model.config.active_vocab, request.constraint)
-        self._lookup = Lookup(request.prompt) if request.lookup else None
+        self._lookup = Lookup((*request.seen, *request.prompt)) if request.lookup else None
         stream = model.tokenizer.stream() if model.has_tokenizer else None
         self._text = Transcript(stream, request.constraint)
         self._left = request.max_tokens

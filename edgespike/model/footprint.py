@@ -11,8 +11,9 @@ from edgespike.model.state import new_state
 RUNTIME_BYTES = 400 << 20
 """Python, Numba and LLVM while they compile kernels (365 MB measured), and the sensor window."""
 
-SESSIONS = 2
-"""Sessions that a daemon may hold at a time."""
+SESSIONS = 3
+"""Sessions that a daemon holds at a time unless told to hold more: two for prompts, of which one is
+the warm one, and a dialogue's."""
 
 
 def memory_needed(container: Container, kv: KeyValuePrecision | None = None) -> int:

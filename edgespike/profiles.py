@@ -19,7 +19,7 @@ from edgespike.settings.yamltree import FileProblems, Problem
 from edgespike.topics import pattern_problem
 
 Isa = Literal["native", "avx2", "generic"]
-BoardPrecision = Literal["int8", "fp32", "fp32-rowmajor"]
+BoardPrecision = Literal["int8", "int4", "fp32", "fp32-rowmajor"]
 KeyValues = Literal["fp32", "int16", "int8"]
 Decoder = Literal["json", "tasmota", "plain", "shelly", "senml", "sparkplug"]
 Payload = Literal[

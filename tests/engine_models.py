@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from model_files import unpacked
 from numpy.typing import NDArray
 
 import edgespike
@@ -99,13 +100,15 @@ def spikes_of_every_stage(
 
 
 def dequantised(container: Container) -> Weights:
-    """The float weights that an int8 container stands for, [out, in]."""
+    """The float weights that an int8 or int4 container stands for, [out, in]."""
     weights: Weights = {}
     for name, info in container.tensors.items():
         if name == TOKENIZER or name.endswith(".scale"):
             continue
         values = container.array(name)
-        if info.dtype == "I8":
+        if info.layout == "output-major-int4":
+            values = unpacked(values, checkpoint_shapes(container.config)[name][1])
+        if info.layout is not None:
             rows = values.T if info.layout == "input-major" else values
             values = rows.astype(np.float32) * container.array(scale_name(name))[:, None]
         weights[name] = np.array(values, np.float32)
@@ -113,7 +116,7 @@ def dequantised(container: Container) -> Weights:
 
 
 def dequantised_model(source: Path, target: Path) -> Path:
-    """An fp32 container with the weights of the int8 container `source`."""
+    """An fp32 container with the weights of the int8 or int4 container `source`."""
     container = open_container(source)
     return write_model(target, container.config, dequantised(container), "fp32")
 

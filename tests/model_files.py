@@ -53,9 +53,23 @@ def write_container(
                 continue
             if info.dtype == "I8":
                 writer.write(name, rng.integers(-127, 128, info.shape, np.int8))
+            elif info.dtype == "U8":
+                halves = rng.integers(-7, 8, (2, *info.shape)).astype(np.uint8)
+                writer.write(name, halves[0] << 4 | halves[1] & 15)
             else:
                 writer.write(name, rng.random(info.shape, np.float32))
     return path
+
+
+def unpacked(stored: NDArray[np.uint8], inputs: int) -> NDArray[np.int8]:
+    """Rows of 4-bit weights as whole numbers, one by one: what byte 32 c + i says."""
+    rows = np.zeros((len(stored), inputs), np.int8)
+    for column in range(inputs):
+        chunk, place = divmod(column, 64)
+        byte = stored[:, 32 * chunk + place % 32].astype(int)
+        half = byte // 16 if place >= 32 else byte % 16
+        rows[:, column] = np.where(half > 7, half - 16, half)
+    return rows
 
 
 def data_start(path: Path) -> int:

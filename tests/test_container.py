@@ -39,8 +39,8 @@ def test_every_tensor_comes_back_as_written(tmp_path: Path, precision: Precision
     written = {}
     with ContainerWriter(path, ODD, precision) as writer:
         for name, info in reversed(writer.tensors.items()):  # any order will do
-            kind = np.int8 if info.dtype == "I8" else np.float32
-            written[name] = (rng.random(info.shape) * 100).astype(kind)
+            kind = {"I8": np.int8, "U8": np.uint8, "F32": np.float32}[info.dtype]
+            written[name] = (rng.random(info.shape) * 7).astype(kind)
             writer.write(name, written[name])
     container = open_container(path)
     assert container.config == ODD

@@ -17,18 +17,27 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from model_files import CASES, GOLDEN, ODD, OFFICIAL, state_dict, write_checkpoint, write_container
+from model_files import (
+    CASES,
+    GOLDEN,
+    ODD,
+    OFFICIAL,
+    state_dict,
+    unpacked,
+    write_checkpoint,
+    write_container,
+)
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 import edgespike
 from edgespike.convert import convert
 from edgespike.convert.checkpoint import open_checkpoint
-from edgespike.convert.quantise import quantise_rows
+from edgespike.convert.quantise import pack, quantise_rows, quantise_rows_int4
 from edgespike.errors import DataError, MissingInputError, UsageError
 from edgespike.model.config import PRECISIONS, ModelConfig, Precision
 from edgespike.model.container import Container, open_container
-from edgespike.model.tensors import EMBEDDING, PRIOR_WEIGHT, scale_name
+from edgespike.model.tensors import EMBEDDING, PRIOR_WEIGHT, checkpoint_shapes, scale_name
 
 UP = "blocks.0.ffn.up.weight"
 
@@ -55,7 +64,9 @@ def _plain(container: Container, name: str) -> NDArray[Any]:
     values = container.array(name)
     if info.layout == "input-major":
         values = values.T
-    if info.dtype == "I8":
+    if info.layout == "output-major-int4":
+        values = unpacked(values, checkpoint_shapes(container.config)[name][1])
+    if scale_name(name) in container.tensors and name != scale_name(name):
         return values * container.array(scale_name(name)).astype(np.float64)[:, None]
     return values
 
@@ -63,7 +74,7 @@ def _plain(container: Container, name: str) -> NDArray[Any]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", CASES)
 def test_golden_weights_survive(tmp_path: Path, case: str, precision: Precision) -> None:
-    """fp32 exactly, int8 within half a step; and the safetensors package opens the result."""
+    """fp32 exactly, integers within half a step; and the safetensors package opens the result."""
     source = GOLDEN / case / "checkpoint.pt"
     target = tmp_path / "m.safetensors"
     made = convert(source, target, precision=precision)
@@ -74,9 +85,11 @@ def test_golden_weights_survive(tmp_path: Path, case: str, precision: Precision)
     for name, tensor in checkpoint.tensors.items():
         due = checkpoint.read(name, tensor.shape or (1,))
         found = _plain(container, name)
-        if precision == "int8" and due.ndim == 2:
-            half = container.array(scale_name(name))[:, None] / 2
-            assert (abs(found - due) <= half * (1 + 1e-5)).all(), name
+        if precision in ("int8", "int4") and due.ndim == 2:
+            scale = container.array(scale_name(name))[:, None]
+            if container.tensors[name].layout == "output-major-int4":
+                due = np.clip(due, -7 * scale, 7 * scale)  # tops may be cut
+            assert (abs(found - due) <= scale / 2 * (1 + 1e-5)).all(), name
         else:
             np.testing.assert_array_equal(found, due)
     assert set(container.tensors) <= set(load_file(target))
@@ -134,6 +147,33 @@ def test_extreme_rows_quantise_without_a_warning(row: NDArray[Any]) -> None:
         q, scale = quantise_rows(row[None].astype(np.float32))
     assert np.isfinite(scale).all()
     assert abs(q.astype(int)).max() <= 127
+
+
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=150),
+                  elements=st.integers(-7, 7)))  # fmt: skip
+def test_packed_rows_hold_what_was_put_in_and_then_zeros(weights: NDArray[np.int8]) -> None:
+    packed = pack(weights)
+    outputs, inputs = weights.shape
+    assert packed.shape == (outputs, -(-inputs // 64) * 32)
+    whole = unpacked(packed, 2 * packed.shape[1])
+    np.testing.assert_array_equal(whole[:, :inputs], weights)
+    assert not whole[:, inputs:].any()
+
+
+def test_four_bits_are_scaled_for_the_least_error() -> None:
+    """No scale on a fine grid is better by much, for rows with and without outliers."""
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal((6, 300)).astype(np.float32) ** np.array([[1], [3]] * 3, "f4")
+    weights[4:] = [[0.0], [1e-44]]
+    packed, scale = quantise_rows_int4(weights)
+    found = unpacked(packed, 300) * scale[:, None]
+    for row, ours in zip(weights[:4], found[:4], strict=True):
+        scales = np.linspace(0.1, 1, 200)[:, None] * abs(row).max() / 7
+        others = np.square(row - np.clip(np.rint(row / scales), -7, 7) * scales).sum(1)
+        assert np.square(row - ours).sum() <= 1.1 * others.min()
+    assert not found[4].any()
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -145,22 +145,31 @@ def test_float_engine_agrees_with_the_twin_on_any_shape(
         assert [round(r * size) for r in [rates["encoder"], *rates["layers"]]] == counts
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
 @pytest.mark.parametrize("case", CASES)
-def test_int8_engine_stays_with_fp32_on_the_same_weights(case: str, tmp_path: Path) -> None:
+def test_integer_engine_stays_with_fp32_on_the_same_weights(
+    case: str, precision: Precision, tmp_path: Path
+) -> None:
     """Measured far inside the bounds: KL is below 2e-4 in the worst case, 1e-7 in the others."""
     tokens = golden_arrays(case)["tokens"]
-    int8 = golden(case, "int8", tmp_path)
-    floats = dequantised_model(int8, tmp_path / "float")
-    both = [spikes_of_every_stage(path, tokens, tmp_path) for path in (int8, floats)]
+    integers = golden(case, precision, tmp_path)
+    floats = dequantised_model(integers, tmp_path / "float")
+    both = [spikes_of_every_stage(path, tokens, tmp_path) for path in (integers, floats)]
     for ours, exact in zip(*both, strict=True):
         assert (ours == exact).mean() >= 0.999
-    logits = [edgespike.load(path).session().advance(tokens, True) for path in (floats, int8)]
+    logits = [edgespike.load(path).session().advance(tokens, True) for path in (floats, integers)]
     assert kl_divergence(*logits) < 1e-3
 
 
 @pytest.mark.parametrize(
     ("precision", "kv"),
-    [("int8", "int16"), ("int8", "int8"), ("fp32", "fp32"), ("fp32-rowmajor", "fp32")],
+    [
+        ("int8", "int16"),
+        ("int8", "int8"),
+        ("int4", "int16"),
+        ("fp32", "fp32"),
+        ("fp32-rowmajor", "fp32"),
+    ],
 )
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_have_the_same_bits_for_every_chunking_and_thread_count(
@@ -218,7 +227,8 @@ def test_logits_have_the_same_bits_for_every_instruction_set(tmp_path: Path) -> 
     )
     config = SHAPES["wide"]
     paths = [
-        str(write_model(tmp_path / p, config, random_weights(config), p)) for p in ("int8", "fp32")
+        str(write_model(tmp_path / p, config, random_weights(config), p))
+        for p in ("int8", "int4", "fp32")
     ]
     tokens = np.random.default_rng(7).integers(0, 300, 40)
     here = [

@@ -100,15 +100,16 @@ def test_bench_reports_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_weight_traffic_follows_the_spikes(tmp_path: Path) -> None:
     """Counted by hand from the firing rates; everything is read in the row-major layout."""
-    for precision, size in [("int8", 1), ("fp32", 4), ("fp32-rowmajor", 4)]:
+    for precision, size in [("int8", 1.0), ("int4", 1.0), ("fp32", 4.0), ("fp32-rowmajor", 4.0)]:
         path = tmp_path / precision
         synth(path, "tiny", precision)  # type: ignore[arg-type]
         session = edgespike.load(path).session()
         session.advance(list(range(64)))
         config, rates = session.model.config, session.spike_rates
         D, F, L = config.embed_dim, config.intermediate_dim, config.n_layers
-        dense = L * (4 * D * D + F * D) + config.vocab_size * D
-        dense += config.prior_dim * (D + config.vocab_size) + D
+        dense = L * (4 * D * D + F * D) + config.vocab_size * D + config.prior_dim * D
+        dense += config.vocab_size * (64 if precision == "int4" else config.prior_dim)  # padded
+        dense = (dense / 2 if precision == "int4" else dense) + D
         fired = sum(r * D * D for r in [rates["encoder"], *rates["layers"][:-1]])
         fired += sum(r * F * D for r in rates["feed_forward"])
         if precision == "fp32-rowmajor":

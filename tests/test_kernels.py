@@ -21,6 +21,7 @@ compiler.configure(ISA)
 
 import reference  # noqa: E402  (kernels are imported after the instruction set is chosen)
 
+from edgespike.convert.quantise import pack  # noqa: E402
 from edgespike.kernels import (  # noqa: E402
     attention,
     compact,
@@ -47,19 +48,26 @@ def jit(function):  # type: ignore[no-untyped-def]
     return numba.njit(error_model="numpy")(function)
 
 
-@jit
-def int_rows(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
-    int_tiles.int_rows(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
+def integer_tile(tile):  # type: ignore[no-untyped-def]
+    """A call of it whose results begin in column 1 of `out` [positions, 20]."""
+
+    @jit
+    def call(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
+        tile(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
+
+    return call
 
 
-@jit
-def int_pair(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
-    int_tiles.int_pair(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
-
-
-@jit
-def int_block(w, x, n, row_scale, column_scale, out):  # type: ignore[no-untyped-def]
-    int_tiles.int_block(w, 0, n, x, 0, x.shape[1], n, row_scale, 0, column_scale, 0, out, 1, 20)
+APART, FEW = int_tiles.ROWS_APART, int_tiles.TILE_ROWS
+# bits, call, rows, columns
+INTEGER_TILES = [
+    (8, integer_tile(int_tiles.int_rows), APART, 1),
+    (8, integer_tile(int_tiles.int_pair), FEW, 2),
+    (8, integer_tile(int_tiles.int_block), FEW, int_tiles.TILE_COLUMNS),
+    (4, integer_tile(int_tiles.int4_rows), APART, 1),
+    (4, integer_tile(int_tiles.int4_pair), FEW, 2),
+    (4, integer_tile(int_tiles.int4_block), FEW, int_tiles.TILE_COLUMNS),
+]
 
 
 @jit
@@ -76,23 +84,23 @@ def float_block(w, x, n, out):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("extreme", [False, True], ids=["random", "largest"])
 def test_integer_tiles_are_exact(n: int, extreme: bool, rng: np.random.Generator) -> None:
     """Even where every product is the largest there is, past what 32 bits hold."""
-    few, rows, columns = int_tiles.TILE_ROWS, int_tiles.ROWS_APART, int_tiles.TILE_COLUMNS
-    # What lies behind the weights must not count.
-    w = np.full(rows * n + 64, 77, np.int8)
-    x = np.zeros((columns, -(-n // 64) * 64), np.int16)
-    if extreme:
-        w[: rows * n], x[:, :n] = -127, 32767
-    else:
-        w[: rows * n] = rng.integers(-127, 128, rows * n, np.int8)
-        x[:, :n] = rng.integers(-32767, 32768, (columns, n), np.int16)
-    row_scale, column_scale = rng.random(rows, np.float32), rng.random(columns, np.float32)
-    exact = x[:, :n].astype(np.int64) @ w[: rows * n].reshape(rows, n).astype(np.int64).T
-    expected = exact.astype(np.float32) * column_scale[:, None] * row_scale
-    for tile, r, c in [(int_rows, rows, 1), (int_pair, few, 2), (int_block, few, columns)]:
-        out = np.full((columns, 20), -7, np.float32)
-        tile(w, x, n, row_scale, column_scale, out)
-        np.testing.assert_array_equal(out[:c, 1 : 1 + r], expected[:c, :r])
-        out[:c, 1 : 1 + r] = -7
+    x = np.zeros((int_tiles.TILE_COLUMNS, -(-n // 64) * 64), np.int16)
+    x[:, :n] = 32767 if extreme else rng.integers(-32767, 32768, (len(x), n), np.int16)
+    row_scale, column_scale = rng.random(APART, np.float32), rng.random(len(x), np.float32)
+    for bits, tile, rows, columns in INTEGER_TILES:
+        most = 127 if bits == 8 else 7
+        w = rng.integers(-most, most + 1, (rows, n), np.int8)
+        if extreme:
+            w[:] = -most
+        exact = (x[:columns, :n].astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
+        expected = exact * column_scale[:columns, None] * row_scale[:rows]
+        stored = w if bits == 8 else pack(w).view(np.int8)
+        # What lies behind the weights must not count.
+        followed = np.append(stored.reshape(-1), np.full(64, 77, np.int8))
+        out = np.full((len(x), 20), -7, np.float32)
+        tile(followed, x, stored.shape[1], row_scale, column_scale, out)
+        np.testing.assert_array_equal(out[:columns, 1 : 1 + rows], expected)
+        out[:columns, 1 : 1 + rows] = -7
         assert (out == -7).all()
 
 
@@ -159,14 +167,17 @@ def weights_of(data: np.ndarray, precision: int) -> arrays.Weights:
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 8, 9, 32])
 @pytest.mark.parametrize(("rows", "n"), [(1, 1), (3, 33), (17, 50), (40, 64), (9, 200)])
-def test_project_int8_is_exact_for_any_rows_and_positions(
-    m: int, rows: int, n: int, rng: np.random.Generator
+@pytest.mark.parametrize("precision", [arrays.INT8, arrays.INT4], ids=["int8", "int4"])
+def test_project_is_exact_for_any_rows_and_positions(
+    precision: int, m: int, rows: int, n: int, rng: np.random.Generator
 ) -> None:
-    w = rng.integers(-127, 128, (rows, n), np.int8)
+    most = 127 if precision == arrays.INT8 else 7
+    numbers = rng.integers(-most, most + 1, (rows, n), np.int8)
+    w = numbers if precision == arrays.INT8 else pack(numbers)
     scale = rng.random(rows, np.float32)
     start = -(-w.nbytes // 4) * 4 + 64
     data = w.tobytes() + b"M" * (start - w.nbytes) + scale.tobytes()
-    weights = weights_of(np.frombuffer(data, np.uint8), arrays.INT8)
+    weights = weights_of(np.frombuffer(data, np.uint8), precision)
     x = rng.standard_normal((m, n)).astype(np.float32)
     q, q_scale = np.zeros((m + 3, -(-n // 64) * 64), np.int16), np.zeros(m + 3, np.float32)
     for p in range(m):
@@ -175,10 +186,13 @@ def test_project_int8_is_exact_for_any_rows_and_positions(
     first, last = rows // 3, rows
     scratch = scratch_for(m, n + n % 2)
     dense.project(weights, 0, start // 4, first, last, n, x, q, q_scale, m, out, scratch, 0)
-    total = (q[:m, :n].astype(np.int64) @ w.T.astype(np.int64)).astype(np.float32)
+    total = (q[:m, :n].astype(np.int64) @ numbers.T.astype(np.int64)).astype(np.float32)
     expected = total * q_scale[:m, None] * scale
     np.testing.assert_array_equal(out[:, first:], expected[:, first:])
     assert np.isnan(out[:, :first]).all()
+    for r in range(rows):
+        whole = dense.exact_product(weights, 0, r, n, x[0])
+        assert whole == pytest.approx(numbers[r].astype(np.float64) @ x[0], rel=1e-12, abs=1e-9)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 255, 256, 257, 600])

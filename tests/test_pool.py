@@ -15,7 +15,7 @@ from edgespike.engine.model import STEP_POSITIONS, Model
 from edgespike.engine.session import Session
 from edgespike.errors import UnavailableError, UsageError
 from edgespike.model.arrays import LOOKAHEAD
-from edgespike.model.config import Precision
+from edgespike.model.config import PRECISIONS, Precision
 
 
 def model_of(shape: str, precision: Precision, folder: Path, threads: int = 1) -> Model:
@@ -51,7 +51,7 @@ def same_from_here(model: Model, session: Session, *tokens: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("precision", ["int8", "fp32", "fp32-rowmajor"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("shape", ["odd", "only-itself", "no-attention-log-prior", "wide"])
 def test_together_is_alone_to_the_last_bit(
     shape: str, precision: Precision, threads: int, tmp_path: Path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_models import dequantised
 from numpy.typing import NDArray
 from reference import ReferenceModel
 
@@ -15,22 +16,14 @@ from edgespike.convert.synth import SHAPES, encoder_gain, layer_rates, synth
 from edgespike.errors import UsageError
 from edgespike.model.config import PRECISIONS, ModelConfig, Precision
 from edgespike.model.container import Container, open_container
-from edgespike.model.tensors import checkpoint_shapes, expected_tensors, scale_name
+from edgespike.model.tensors import checkpoint_shapes, expected_tensors
 
 POINT = 0.01
 
 
 def _reference(container: Container) -> ReferenceModel:
     """The NumPy model over the container's dequantised weights."""
-    weights = {}
-    for name in checkpoint_shapes(container.config):
-        values: NDArray[np.float32] = container.array(name)
-        if container.tensors[name].layout == "input-major":
-            values = values.T
-        if values.dtype == np.int8:
-            values = values * container.array(scale_name(name))[:, None]
-        weights[name] = values
-    return ReferenceModel(container.config, weights)
+    return ReferenceModel(container.config, dequantised(container))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

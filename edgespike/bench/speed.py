@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from edgespike.engine.model import Model
 from edgespike.engine.session import Session
 from edgespike.engine.workers import Workers
-from edgespike.model.config import Precision
+from edgespike.model.tensors import EMBEDDING, TOKENIZER, scale_name
 
 _BANDWIDTH_BYTES = 256 << 20  # well beyond the last-level cache of the devices in question
-_WEIGHT_BYTES: dict[Precision, int] = {"int8": 1, "fp32": 4, "fp32-rowmajor": 4}
 
 Report = Callable[[str], None]
 
@@ -124,24 +123,15 @@ def weight_bytes_per_token(session: Session) -> int:
     all of their cache lines are read: it counts them whole.
     """
     container, rates = session.model.container, session.spike_rates
-    config = session.model.config
-    D, F = config.embed_dim, config.intermediate_dim
-    size = _WEIGHT_BYTES[container.precision]
-    whole = container.precision == "fp32-rowmajor"
-    inputs = [rates["encoder"], *rates["layers"][:-1]]
-    elements = float(D)
-    for tcam, hidden in zip(inputs, rates["feed_forward"], strict=True):
-        elements += D * D * (1.0 if whole else tcam) + F * D * (1.0 if whole else hidden)
-        elements += D * D * (4 if config.attention else 1) + F * D
-    elements += config.vocab_size * D
-    if config.dynamic_prior:
-        elements += config.prior_dim * (D + config.vocab_size)
-    vectors = sum(
-        info.nbytes
-        for info in container.tensors.values()
-        if info.layout is None and info.dtype == "F32" and "text_embedding" not in info.name
-    )
-    return int(elements * size) + vectors
+    fed = [rates["encoder"], *rates["layers"][:-1]]
+    shares = {f"blocks.{i}.tcam.tcam_proj.weight": rate for i, rate in enumerate(fed)}
+    for i, rate in enumerate(rates["feed_forward"]):
+        shares[f"blocks.{i}.ffn.down.weight"] = rate
+    if container.precision == "fp32-rowmajor":
+        shares = {}
+    shares[EMBEDDING] = 1 / session.model.config.vocab_size
+    shares[scale_name(EMBEDDING)] = shares[TOKENIZER] = 0.0
+    return int(sum(shares.get(t.name, 1.0) * t.nbytes for t in container.tensors.values()))
 
 
 def resident_bytes() -> tuple[int, int]:

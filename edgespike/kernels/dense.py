@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgespike.kernels.compiler import inlined
@@ -10,12 +12,16 @@ from edgespike.kernels.int_tiles import (
     ROWS_APART,
     TILE_COLUMNS,
     TILE_ROWS,
+    int4_block,
+    int4_pair,
+    int4_rows,
     int_block,
     int_pair,
     int_rows,
 )
 from edgespike.kernels.simd import FLOAT_COLUMNS, float_block, float_row
-from edgespike.model.arrays import INT8
+from edgespike.model.arrays import INT4, INT8
+from edgespike.model.tensors import CHUNK, CHUNK_BYTES
 
 LIMIT = 32767  # activations enter integer products as int16
 # Rows that stay in the L1 cache while every block of four positions passes over them.
@@ -39,39 +45,52 @@ def quantise(x, row, n, q, scales):
         q[row, i] = np.int16(rounded)
 
 
-@inlined
-def _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells):
-    w, scale = weights.bytes8, weights.floats
-    stride, outputs = q.shape[1], out.shape[1]
-    for block in range(first, last, ROW_BLOCK):
-        end = min(block + ROW_BLOCK, last)
-        for p in range(0, m, TILE_COLUMNS):
-            columns = min(TILE_COLUMNS, m - p)
-            x = p * stride
-            r = block
-            while columns == 1 and r + ROWS_APART <= end:
-                at, s, to = offset + r * n, scale_offset + r, p * outputs + r
-                int_rows(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
-                r += ROWS_APART
-            while columns > 1 and r + TILE_ROWS <= end:
-                at, s, to = offset + r * n, scale_offset + r, p * outputs + r
-                if columns == TILE_COLUMNS:
-                    int_block(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
-                elif columns == 2:
-                    int_pair(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
-                else:
-                    int_block(w, at, n, q, x, stride, n, scale, s, q_scale, p, cells, 0, TILE_ROWS)
+def _rows_int(rows_tile: Any, pair_tile: Any, block_tile: Any) -> Any:
+    """The projection of some rows of n bytes each by tiles for 1, 2, and 3 or 4 positions."""
+
+    @inlined
+    def project_rows(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells):
+        w, scale = weights.bytes8, weights.floats
+        stride, outputs = q.shape[1], out.shape[1]
+        for block in range(first, last, ROW_BLOCK):
+            end = min(block + ROW_BLOCK, last)
+            for p in range(0, m, TILE_COLUMNS):
+                columns = min(TILE_COLUMNS, m - p)
+                x = p * stride
+                r = block
+                while columns == 1 and r + ROWS_APART <= end:
+                    at, s, to = offset + r * n, scale_offset + r, p * outputs + r
+                    rows_tile(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
+                    r += ROWS_APART
+                while columns > 1 and r + TILE_ROWS <= end:
+                    at, s, to = offset + r * n, scale_offset + r, p * outputs + r
+                    if columns == TILE_COLUMNS:
+                        block_tile(
+                            w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs
+                        )
+                    elif columns == 2:
+                        pair_tile(w, at, n, q, x, stride, n, scale, s, q_scale, p, out, to, outputs)
+                    else:
+                        block_tile(
+                            w, at, n, q, x, stride, n, scale, s, q_scale, p, cells, 0, TILE_ROWS
+                        )
+                        for c in range(columns):
+                            for i in range(TILE_ROWS):
+                                out[p + c, r + i] = cells[c * TILE_ROWS + i]
+                    r += TILE_ROWS
+                while r < end:  # too few for a tile: the same row several times
+                    at, s = offset + r * n, scale_offset + r
                     for c in range(columns):
-                        for i in range(TILE_ROWS):
-                            out[p + c, r + i] = cells[c * TILE_ROWS + i]
-                r += TILE_ROWS
-            while r < end:  # too few for a tile: the same row several times
-                at, s = offset + r * n, scale_offset + r
-                for c in range(columns):
-                    y = x + c * stride
-                    int_rows(w, at, 0, q, y, stride, n, scale, s, q_scale, p + c, cells, 0, 0)
-                    out[p + c, r] = cells[0]
-                r += 1
+                        y = x + c * stride
+                        rows_tile(w, at, 0, q, y, stride, n, scale, s, q_scale, p + c, cells, 0, 0)
+                        out[p + c, r] = cells[0]
+                    r += 1
+
+    return project_rows
+
+
+_rows_int8 = _rows_int(int_rows, int_pair, int_block)
+_rows_int4 = _rows_int(int4_rows, int4_pair, int4_block)
 
 
 @inlined
@@ -110,6 +129,40 @@ def project(weights, offset, scale_offset, first, last, n, x, q, q_scale, m, out
     """
     cells = scratch.tile_float[thread]
     if weights.precision == INT8:
-        _rows_int(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells)
+        _rows_int8(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells)
+    elif weights.precision == INT4:
+        n = _row_bytes(n)
+        _rows_int4(weights, offset, scale_offset, first, last, n, q, q_scale, m, out, cells)
     else:
         _rows_float(weights, offset, first, last, n, x, m, out, cells)
+
+
+@inlined
+def _row_bytes(n):
+    """Bytes of a row of n 4-bit weights."""
+    return (n + CHUNK - 1) // CHUNK * CHUNK_BYTES
+
+
+@inlined
+def largest_weight(precision):
+    """The largest whole number that a dense-fed weight of an integer model is."""
+    return 7 if precision == INT4 else 127
+
+
+@inlined
+def exact_product(weights, offset, r, n, x):
+    """Row r of an integer matrix times x[:n] in float64, before the scale of the row."""
+    w = weights.bytes8
+    total = 0.0
+    if weights.precision == INT8:
+        row = w[offset + r * n : offset + (r + 1) * n]
+        for i in range(n):
+            total += np.float64(row[i]) * x[i]
+        return total
+    row = w[offset + r * _row_bytes(n) : offset + (r + 1) * _row_bytes(n)]
+    for i in range(n):
+        place = i % CHUNK
+        byte = row[i // CHUNK * CHUNK_BYTES + place % CHUNK_BYTES]
+        weight = byte >> 4 if place >= CHUNK_BYTES else np.int8(byte << 4) >> 4
+        total += np.float64(weight) * x[i]
+    return total

@@ -1,10 +1,11 @@
-"""Tiles of integer products: some rows of int8 weights times some int16 vectors, each an intrinsic.
+"""Tiles of integer products: rows of 8- or 4-bit weights times int16 vectors, each an intrinsic.
 
 A tile adds products of int16 pairs in int32 lanes, folds the lanes exactly and scales the totals
 once, so its results depend neither on the instruction set nor on the shape of the tile.
 
-Its vectors have to be zero from n up to the next multiple of `STEP`, and as much behind the weights
-has to be readable: the last step of a row reads on into what follows and multiplies it by zero.
+Its vectors have to be zero from n up to the next multiple of `STEP`, and as much behind 8-bit
+weights has to be readable: the last step of a row reads on into what follows and multiplies it by
+zero. Rows of 4-bit weights are whole chunks (see `model.tensors`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from edgespike.kernels.simd import F32, I8, I16, I32, I64, addresses, load, poin
 # An integer step takes one vector register of int32 sums; two int16 products go into each lane.
 INT_LANES = max(x86_vector_bits(), 128) // 32
 STEP = 2 * INT_LANES
+_HALF_CHUNK = 32
 # Rows of a tile for several positions: as many as the registers hold sums for.
 TILE_ROWS = 4 if x86_vector_bits() == 512 else 2
 TILE_COLUMNS = 4
@@ -121,8 +123,17 @@ def _joined(builder: Any, vectors: list[Any]) -> Any:
     return vectors[0]
 
 
-def _int_tile(rows: int, columns: int, *, apart: bool = False) -> Any:
-    """Intrinsic: `rows` int8 weight rows times `columns` int16 vectors, both powers of two.
+def _halves(builder: Any, packed: Any) -> tuple[Any, Any]:
+    """The weights in the low and in the high halves of the bytes of an int16 vector."""
+    four, twelve = (ir.Constant(packed.type, [n] * STEP) for n in (4, 12))
+    return builder.ashr(builder.shl(packed, twelve), twelve), builder.ashr(packed, four)
+
+
+def _int_tile(rows: int, columns: int, *, apart: bool = False, packed: bool = False) -> Any:
+    """Intrinsic: `rows` weight rows times `columns` int16 vectors, both powers of two.
+
+    Weights are int8, or `packed`: two of 4 bits in each byte, with n counting bytes. w_stride bytes
+    lie between rows.
 
     out[c * out_stride + r] = the product of row r and vector c, exact, rounded to float32, times
     column_scale[c], times row_scale[r]; n is below 2**17. Rows are passed over side by side, or
@@ -147,6 +158,9 @@ def _int_tile(rows: int, columns: int, *, apart: bool = False) -> Any:
         )  # fmt: skip
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            def constant(value: int) -> Any:
+                return ir.Constant(I64, value)
+
             def place(index: int) -> Any:
                 """Address of what the argument `index` and the one behind it say."""
                 return pointer(context, builder, sig.args[index], args[index], args[index + 1])
@@ -157,14 +171,29 @@ def _int_tile(rows: int, columns: int, *, apart: bool = False) -> Any:
             sums = [[cgutils.alloca_once(builder, wide) for _ in cells] for _ in range(unroll)]
             ahead = builder.gep(w_row[0], [ir.Constant(I64, _AHEAD)])
 
-            def step(at: Any, lane: Sequence[Any], group: Sequence[int]) -> None:
-                xs = [load(builder, builder.gep(p, [at]), I16, STEP) for p in x_row]
+            def inputs(at: Any) -> list[Any]:
+                """Where the inputs of the weights at byte `at` of a row begin."""
+                if not packed:
+                    return [at]
+                first = builder.add(at, builder.and_(at, constant(-_HALF_CHUNK)))
+                return [first, builder.add(first, constant(_HALF_CHUNK))]
+
+            def step(at: Any, number: int, group: Sequence[int]) -> None:
+                starts = inputs(at)
+                xs = [
+                    [load(builder, builder.gep(p, [i]), I16, STEP) for p in x_row] for i in starts
+                ]
                 for r in group:
                     narrow = load(builder, builder.gep(w_row[r], [at]), I8, STEP)
                     ws = builder.sext(narrow, ir.VectorType(I16, STEP))
-                    for c in range(columns):
-                        cell = lane[cells.index((r, c))]
-                        builder.store(_multiply_add(builder, builder.load(cell), ws, xs[c]), cell)
+                    parts = _halves(builder, ws) if packed else [ws]
+                    for index, part in enumerate(parts):
+                        lane = sums[(number * len(parts) + index) % unroll]
+                        for c in range(columns):
+                            cell = lane[cells.index((r, c))]
+                            total = builder.load(cell)
+                            total = _multiply_add(builder, total, part, xs[index][c])
+                            builder.store(total, cell)
 
             def steps(first: Any, count: Any, many: int, group: Sequence[int]) -> Any:
                 """`count` times `many` steps from element `first`; returns where they end."""
@@ -178,11 +207,8 @@ def _int_tile(rows: int, columns: int, *, apart: bool = False) -> Any:
                             _prefetch(builder, builder.gep(ahead, [far]))
                     for index in range(many):
                         at = builder.add(start, ir.Constant(I64, STEP * index))
-                        step(at, sums[index % unroll], group)
+                        step(at, index, group)
                 return builder.add(first, builder.mul(count, length))
-
-            def constant(value: int) -> Any:
-                return ir.Constant(I64, value)
 
             def block(start: Any, end: Any) -> tuple[Any, Any]:
                 """The totals of inputs start to end, at most `_BLOCK`."""
@@ -242,3 +268,6 @@ ROWS_APART = 4
 int_rows = _int_tile(ROWS_APART, 1, apart=True)
 int_pair = _int_tile(TILE_ROWS, 2)
 int_block = _int_tile(TILE_ROWS, TILE_COLUMNS)
+int4_rows = _int_tile(ROWS_APART, 1, apart=True, packed=True)
+int4_pair = _int_tile(TILE_ROWS, 2, packed=True)
+int4_block = _int_tile(TILE_ROWS, TILE_COLUMNS, packed=True)

@@ -66,7 +66,7 @@ def _add_rows(typing_context, w, offset, stride, index, k, last, n, sums):
 @inlined
 def clear(weights, first, last, scratch, thread):
     """Begin a sum over [first, last): zero this thread's accumulators."""
-    if weights.precision == INT8:
+    if weights.precision >= INT8:
         scratch.sum32[thread, first:last] = 0
     else:
         scratch.sums[thread, first:last] = np.float32(0.0)
@@ -127,7 +127,7 @@ def accumulate(weights, offset, inputs, outputs, index, count, first, last, scra
     `inputs` and `outputs` are the matrix's dimensions. The fired inputs are added in ascending
     order in every layout, so the float layouts agree to the last bit; the integers are exact.
     """
-    if weights.precision == INT8:
+    if weights.precision >= INT8:
         sum16 = scratch.sum16[thread, first:last]
         sum32 = scratch.sum32[thread, first:last]
         _add_int8(weights.bytes8, offset + first, outputs, index, count, sum16, sum32)
@@ -143,7 +143,7 @@ def accumulate(weights, offset, inputs, outputs, index, count, first, last, scra
 def finish(weights, scale_offset, first, last, scratch, thread):
     """End a sum: returns it as float32 [last - first]."""
     sums = scratch.sums[thread, first:last]
-    if weights.precision == INT8:
+    if weights.precision >= INT8:
         total = scratch.sum32[thread, first:last]
         scale = weights.floats[scale_offset + first : scale_offset + last]
         for j in range(sums.size):

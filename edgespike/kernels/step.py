@@ -15,7 +15,7 @@ import numpy as np
 from edgespike.kernels.attention import attend, keep, rotary, rotate, slot_of
 from edgespike.kernels.compact import attend_compact, keep_compact
 from edgespike.kernels.compiler import inlined, kernel
-from edgespike.kernels.dense import project, quantise
+from edgespike.kernels.dense import exact_product, largest_weight, project, quantise
 from edgespike.kernels.extremes import largest
 from edgespike.kernels.norm import fire, layer_norm
 from edgespike.kernels.sparse import accumulate, clear, finish
@@ -45,7 +45,7 @@ def _encode(weights, shape, state, trail, scratch, step, thread, threads, counte
     for p in range(thread, m, threads):
         token = step.tokens[p]
         x = scratch.x[p]
-        if weights.precision == a.INT8:
+        if weights.precision >= a.INT8:
             scale = floats[scales + token]
             for i in range(dim):
                 x[i] = np.float32(bytes8[table + token * dim + i]) * scale
@@ -54,7 +54,7 @@ def _encode(weights, shape, state, trail, scratch, step, thread, threads, counte
                 x[i] = floats[table + token * dim + i]
         norm, bias = weights.ends[a.EMBED_NORM], weights.ends[a.EMBED_BIAS]
         layer_norm(x, x, dim, floats, norm, bias, scratch.ones, scratch.tile_float[thread])
-        if weights.precision == a.INT8:
+        if weights.precision >= a.INT8:
             quantise(scratch.x, p, dim, scratch.q, scratch.q_scale)
         rotary(weights.inverse_frequency, step.positions[p], scratch.cosine[p], scratch.sine[p])
     wait(counter, threads)
@@ -170,11 +170,11 @@ def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):
     dim = shape.dim
     table = weights.layers[layer]
     scale, offset = table[a.MATRICES + a.UP], table[a.UP]
-    spread = np.float32(127.0 * math.sqrt(dim))
+    spread = np.float32(largest_weight(weights.precision) * math.sqrt(dim))
     for p in range(m):
         up, index, x = scratch.up[p, first:last], scratch.up_index[p, first:last], scratch.x[p]
         slack = _ZERO
-        if weights.precision == a.INT8:
+        if weights.precision >= a.INT8:
             row_scales = weights.floats[scale + first : scale + last]
             slack = largest(row_scales, row_scales.size, _ZERO) * scratch.q_scale[p] * spread
         likely = fire(up, last - first, shape.threshold - slack, index)
@@ -182,14 +182,10 @@ def _threshold_up(weights, shape, scratch, m, layer, first, last, thread):
         for k in range(likely):
             r = np.int64(index[k])
             fires = up[r] >= shape.threshold
-            if weights.precision == a.INT8:
+            if weights.precision >= a.INT8:
                 row_scale = weights.floats[scale + first + r]
                 if abs(up[r] - shape.threshold) <= row_scale * scratch.q_scale[p] * spread:
-                    at = offset + (first + r) * dim
-                    row = weights.bytes8[at : at + dim]
-                    exact = 0.0
-                    for i in range(dim):
-                        exact += np.float64(row[i]) * x[i]
+                    exact = exact_product(weights, offset, first + r, dim, x)
                     fires = exact * row_scale >= shape.threshold
             index[count] = first + r
             count += np.int64(fires)
@@ -238,7 +234,7 @@ def _feed_forward(weights, shape, scratch, m, layer, thread, threads, counter):
 def _layer(weights, shape, state, trail, scratch, step, layer, thread, threads, counter):
     m, dim = step.tokens.size, shape.dim
     table = weights.layers[layer]
-    integer = weights.precision == a.INT8
+    integer = weights.precision >= a.INT8
     _mix_heads(weights, shape, state, trail, scratch, step, layer, thread, threads)
     wait(counter, threads)
     if integer:
@@ -298,7 +294,7 @@ def _layer(weights, shape, state, trail, scratch, step, layer, thread, threads, 
 def _head(weights, shape, scratch, step, thread, threads, counter):
     """Step 3 for the positions whose logits are wanted."""
     dim, prior, rows = shape.dim, shape.prior, step.logits.shape[0]
-    integer = weights.precision == a.INT8
+    integer = weights.precision >= a.INT8
     for p in range(thread, step.tokens.size, threads):
         row = step.logit_row[p]
         if row >= 0:

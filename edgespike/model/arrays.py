@@ -38,7 +38,7 @@ KEY, VALUE = range(2)
 KV_FP32, KV_INT16, KV_INT8 = range(3)
 
 # Weights.precision
-INT8, FP32, FP32_ROWMAJOR = range(3)
+FP32, FP32_ROWMAJOR, INT8, INT4 = range(4)  # from INT8 on, activations enter as integers
 
 
 class Weights(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["int8", "fp32", "fp32-rowmajor"]
+Precision = Literal["int8", "int4", "fp32", "fp32-rowmajor"]
 KeyValuePrecision = Literal["fp32", "int16", "int8"]
 KEY_VALUE_PRECISIONS: tuple[KeyValuePrecision, ...] = ("fp32", "int16", "int8")
-PRECISIONS: tuple[Precision, ...] = ("int8", "fp32", "fp32-rowmajor")
+PRECISIONS: tuple[Precision, ...] = ("int8", "int4", "fp32", "fp32-rowmajor")
 
 
 def default_key_values(precision: Precision) -> KeyValuePrecision:

@@ -5,8 +5,8 @@ A safetensors file in which the data section and every tensor start on a 64-byte
 
     edgespike.version          "1"
     edgespike.config           JSON of ModelConfig
-    edgespike.precision        int8 | fp32 | fp32-rowmajor
-    edgespike.layouts          JSON: matrix -> output-major | input-major
+    edgespike.precision        int8 | int4 | fp32 | fp32-rowmajor
+    edgespike.layouts          JSON: matrix -> output-major | input-major | output-major-int4
     edgespike.sha256           JSON: tensor -> SHA-256 of its bytes
     edgespike.header_sha256    SHA-256 of all bytes before the data section, its own digits as zeros
     edgespike.firing, .prompt_template, .training    JSON, optional
@@ -268,18 +268,23 @@ def _check_bytes(container: Container, header: Header, digests: Mapping[str, str
                 raise DataError(f"{where}: padding isn't zero: the file is damaged")
             continue
         digest = hashlib.sha256()
+        packed = container.tensors[entry.name].layout == "output-major-int4"
         valid = True
         for start in range(0, entry.nbytes, _CHUNK):
             chunk = raw[start : start + _CHUNK]
             digest.update(chunk.data)
-            valid = valid and _valid(chunk.view(NUMPY_TYPES[entry.dtype]))
+            valid = valid and _valid(chunk.view(NUMPY_TYPES[entry.dtype]), packed)
         if digest.hexdigest() != digests[entry.name]:
             raise DataError(f"{where}: SHA-256 doesn't match: the file is damaged")
         if not valid:
-            raise DataError(f"{where}: holds NaN, infinity or -128, which no converter writes")
+            raise DataError(
+                f"{where}: holds NaN, infinity, -128 or, in 4 bits, -8, which no converter writes"
+            )
 
 
-def _valid(values: NDArray[Any]) -> bool:
+def _valid(values: NDArray[Any], packed: bool) -> bool:
+    if packed:
+        return not ((values & 15 == 8) | (values >> 4 == 8)).any()
     if values.dtype == np.float32:
         return bool(np.isfinite(values).all())
     return values.dtype != np.int8 or int(values.min()) > -128

@@ -14,7 +14,7 @@ from edgespike.model.config import ModelConfig, Precision
 from edgespike.model.header import describe
 
 DType = Literal["I8", "U8", "F32"]
-Layout = Literal["output-major", "input-major"]
+Layout = Literal["output-major", "input-major", "output-major-int4"]
 
 TOKENIZER = "tokenizer.model"
 EMBEDDING = "spike_encoder.frontend.text_embedding.weight"
@@ -57,8 +57,17 @@ class TensorInfo:
     layout: Layout | None
 
 
+# Inputs of a chunk of 4-bit weights, and its bytes.
+CHUNK, CHUNK_BYTES = 64, 32
+
+
+def packed_bytes(inputs: int) -> int:
+    """Bytes of a row of `inputs` 4-bit weights."""
+    return -(-inputs // CHUNK) * CHUNK_BYTES
+
+
 def scale_name(matrix: str) -> str:
-    """Name of the per-row (or per-output-channel) scale of an int8 matrix `X.weight`: `X.scale`."""
+    """Name of the per-row (or per-output-channel) scale of a matrix `X.weight`: `X.scale`."""
     return matrix.removesuffix(".weight") + ".scale"
 
 
@@ -149,13 +158,27 @@ def is_spike_fed(name: str) -> bool:
     return name.endswith((".tcam.tcam_proj.weight", ".ffn.down.weight"))
 
 
+def is_packed(name: str, precision: Precision) -> bool:
+    """Whether the matrix is stored with two weights in a byte.
+
+    In `int4` all but the embedding, where it cost most (measured on the bundled model, against
+    fp32: KL divergence of its answers 0.0094 nats, 0.020 with the embedding as well), and the
+    spike-fed matrices, of which little is read.
+    """
+    return precision == "int4" and name != EMBEDDING and not is_spike_fed(name)
+
+
 def expected_tensors(config: ModelConfig, precision: Precision) -> dict[str, TensorSpec]:
     """Every tensor of a container but the tokenizer and the padding, in file order.
 
-    In `int8` and `fp32` the spike-fed matrices are stored input-major, [in, out], so that a fired
-    input is one contiguous run; all others, and all of `fp32-rowmajor`, are output-major,
-    [out, in].
+    The spike-fed matrices are stored input-major, [in, out], so that a fired input is one
+    contiguous run; all others, and all of `fp32-rowmajor`, are output-major, [out, in].
     An int8 matrix is followed by its f32 scales, one per output channel (embedding: one per row).
+
+    4-bit weights (`output-major-int4`) are whole numbers from -7 to 7 times the scale of their
+    row, in two's complement. A row is padded with zeros to chunks of 64 weights in 32 bytes: byte i
+    holds weight i of the chunk in its low half and weight 32 + i in its high half. The rest of an
+    `int4` model is int8.
     """
     table: dict[str, TensorSpec] = {}
     for name, shape in checkpoint_shapes(config).items():
@@ -165,7 +188,11 @@ def expected_tensors(config: ModelConfig, precision: Precision) -> dict[str, Ten
         flipped = precision != "fp32-rowmajor" and is_spike_fed(name)
         layout: Layout = "input-major" if flipped else "output-major"
         stored = shape[::-1] if flipped else shape
-        if precision == "int8":
+        if is_packed(name, precision):
+            size = (shape[0], packed_bytes(shape[1]))
+            table[name] = TensorSpec("U8", size, "output-major-int4")
+            table[scale_name(name)] = TensorSpec("F32", shape[:1], None)
+        elif precision in ("int8", "int4"):
             table[name] = TensorSpec("I8", stored, layout)
             table[scale_name(name)] = TensorSpec("F32", shape[:1], None)
         else:

@@ -14,6 +14,7 @@ from edgespike.model.tensors import EMBEDDING, scale_name
 
 _CODES: dict[Precision, int] = {
     "int8": arrays.INT8,
+    "int4": arrays.INT4,
     "fp32": arrays.FP32,
     "fp32-rowmajor": arrays.FP32_ROWMAJOR,
 }

@@ -100,7 +100,7 @@ def spikes_of_every_stage(
 
 
 def dequantised(container: Container) -> Weights:
-    """The float weights that an int8 or int4 container stands for, [out, in]."""
+    """The float weights that a container stands for, [out, in]."""
     weights: Weights = {}
     for name, info in container.tensors.items():
         if name == TOKENIZER or name.endswith(".scale"):
@@ -108,9 +108,10 @@ def dequantised(container: Container) -> Weights:
         values = container.array(name)
         if info.layout == "output-major-int4":
             values = unpacked(values, checkpoint_shapes(container.config)[name][1])
-        if info.layout is not None:
-            rows = values.T if info.layout == "input-major" else values
-            values = rows.astype(np.float32) * container.array(scale_name(name))[:, None]
+        if info.layout == "input-major":
+            values = values.T
+        if scale_name(name) in container.tensors:
+            values = values.astype(np.float32) * container.array(scale_name(name))[:, None]
         weights[name] = np.array(values, np.float32)
     return weights
 

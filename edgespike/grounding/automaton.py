@@ -26,6 +26,16 @@ DEAD = -1
 _START, _BLOCKED, _WORD, _UNIT = "start", "blocked", "word ", "unit"
 _HYPHENED, _NEGATED = "hyphened", "negated"
 
+_FREE = (
+    _START, _BLOCKED, _UNIT, _HYPHENED, _NEGATED, f"{_WORD}-",
+    *(f"{_WORD}{word[:end]}" for word in NEGATIONS for end in range(1, len(word) + 1)),
+)  # fmt: skip
+
+LONE = len(_FREE)
+"""States below are one kind of free text each, the same in every automaton: only where a figure may
+begin can they lead to others.
+"""
+
 _SPACES = " \n\t\r"
 _OPENING = "([{<>\"'“‘«=~≈≤≥+*|$€£¥"
 
@@ -44,7 +54,15 @@ class Automaton:
         self._states: list[frozenset[_Thread]] = []
         self._numbered: dict[frozenset[_Thread], int] = {}
         self._next: list[dict[str, int]] = []
+        self.settled: list[bool] = []
+        """Of each state, whether the text may end there: in no figure that needs to go on."""
+        self.free: list[bool] = []
+        """Of each state, whether any text without digits and "_" may follow."""
+        for thread in _FREE:
+            self._number({thread})
         self.start = self._number({_START})
+        self.beginnings = frozenset(self._children[0])
+        """First characters of all figures."""
 
     def walk(self, state: int, text: str) -> int:
         """The state after the folded `text`."""
@@ -56,14 +74,6 @@ class Automaton:
                 after = self._step(state, char)
             state = after
         return state
-
-    def settled(self, state: int) -> bool:
-        """Whether the text may end here: in no figure that needs to go on."""
-        return any(isinstance(t, str) or t in self._ends for t in self._states[state])
-
-    def free(self, state: int) -> bool:
-        """Whether any text without digits and "_" may follow."""
-        return any(isinstance(t, str) and t != _HYPHENED for t in self._states[state])
 
     def awaits(self, state: int, part: bytes) -> bool:
         """Whether a figure goes on with a character whose UTF-8 begins with `part`."""
@@ -91,27 +101,32 @@ class Automaton:
             self._numbered[state] = len(self._states)
             self._states.append(state)
             self._next.append({})
+            self.settled.append(any(isinstance(t, str) or t in self._ends for t in state))
+            self.free.append(any(isinstance(t, str) and t != _HYPHENED for t in state))
         return self._numbered[state]
 
     def _step(self, state: int, char: str) -> int:
-        follow = {t for thread in self._states[state] for t in self._follow(thread, char)}
+        follow: set[_Thread] = set()
+        for thread in self._states[state]:
+            follow.update(self._follow(thread, char))
         after = self._next[state][char] = self._number(follow)
         return after
 
     def _follow(self, thread: _Thread, char: str) -> Iterator[_Thread]:
-        kind = _kind(char)
         if isinstance(thread, int):
-            yield from self._in_tree(thread, char, kind)
-        elif thread == _START or (thread in (_BLOCKED, _NEGATED) and kind in ("letter", "_")):
-            first = self._children[0].get(char)
-            if first is not None:
-                yield first
-        if isinstance(thread, str):
-            after = _in_free_text(thread, char, kind)
-            if after is not None:
-                yield after
+            yield from self._in_tree(thread, char)
+            return
+        after = _in_free_text(thread, char)
+        if after is not None:
+            yield after
+        first = self._children[0].get(char)
+        if first is not None and (
+            thread == _START or (thread in (_BLOCKED, _NEGATED) and _kind(char) in ("letter", "_"))
+        ):
+            yield first
 
-    def _in_tree(self, place: int, char: str, kind: str) -> Iterator[_Thread]:
+    def _in_tree(self, place: int, char: str) -> Iterator[_Thread]:
+        kind = _kind(char)
         deeper = self._children[place].get(char)
         if deeper is not None:
             yield deeper
@@ -127,8 +142,10 @@ class Automaton:
             yield _START if kind == "space" else _BLOCKED
 
 
-def _in_free_text(thread: str, char: str, kind: str) -> str | None:
+@lru_cache(4096)
+def _in_free_text(thread: str, char: str) -> str | None:
     """How free text goes on after `char`, if it may."""
+    kind = _kind(char)
     if kind == "digit":
         return None
     if thread in (_UNIT, _HYPHENED):

@@ -7,12 +7,10 @@ is complete. Should a vocabulary have no token to complete it, the answer ends, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edgespike.grounding.automaton import DEAD, Automaton
+from edgespike.grounding.automaton import DEAD, LONE, Automaton
 from edgespike.grounding.figures import folded, has_digit
 from edgespike.grounding.grounds import Grounds
 from edgespike.tokenizer import Tokenizer, decode_complete
@@ -48,14 +46,22 @@ class Vocabulary:
         """Whether a token is plain, bool [V]."""
         for tokens in self.plain.values():
             self.free[tokens] = True
+        self._bare = Automaton({})
+        self._jumps: list[dict[int, int]] = [{} for _ in range(LONE)]
+
+    def jump(self, state: int, token: int, text: str) -> int:
+        """The state after `token`, in which no figure begins, from a lone state: in any automaton.
+
+        Remembered for the life of the model, so that most tokens of an answer cost one look-up.
+        """
+        after = self._jumps[state].get(token)
+        if after is None:
+            after = self._jumps[state][token] = self._bare.walk(state, text)
+        return after
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an answer is: a state of the automaton, and the bytes of an unfinished character."""
-
-    state: int
-    part: bytes = b""
+_Place = tuple[int, bytes]
+"""Where an answer is: a state of the automaton, and the bytes of an unfinished character."""
 
 
 class Grounded:
@@ -67,19 +73,19 @@ class Grounded:
     def __init__(self, vocabulary: Vocabulary, grounds: Grounds) -> None:
         self._vocabulary = vocabulary
         self._automaton = Automaton(grounds.patterns())
-        self._place = _Place(self._automaton.start)
+        self._place = (self._automaton.start, b"")
         self._latest: tuple[int, _Place] | None = None
         self._masks: dict[_Place, NDArray[np.bool_]] = {}
         self.refusals = 0
 
     def restart(self) -> None:
         """Begin another answer to the same prompt."""
-        self._place, self._latest = _Place(self._automaton.start), None
+        self._place, self._latest = (self._automaton.start, b""), None
 
     @property
     def settled(self) -> bool:
         """Whether the answer may end here."""
-        return self._automaton.settled(self._place.state)
+        return self._automaton.settled[self._place[0]]
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""
@@ -112,26 +118,30 @@ class Grounded:
     def _after(self, place: _Place, token: int) -> _Place:
         texts = self._vocabulary.texts
         text = texts[token] if token < len(texts) else None
-        if text is not None and not place.part:
-            return _Place(self._automaton.walk(place.state, text))
-        data = place.part + self._vocabulary.tokenizer.text_bytes(token)
+        state, part = place
+        if text is not None and not part:
+            if state < LONE and self._automaton.beginnings.isdisjoint(text):
+                return self._vocabulary.jump(state, token, text), part
+            return self._automaton.walk(state, text), part
+        data = part + self._vocabulary.tokenizer.text_bytes(token)
         text, part = decode_complete(data)
-        return _Place(self._automaton.walk(place.state, folded(text)), part)
+        return self._automaton.walk(state, folded(text)), part
 
     def _alive(self, place: _Place) -> bool:
-        if place.state == DEAD or not place.part:
-            return place.state != DEAD
-        broken = self._automaton.walk(place.state, _BROKEN)
-        return broken != DEAD or self._automaton.awaits(place.state, place.part)
+        state, part = place
+        if state == DEAD or not part:
+            return state != DEAD
+        broken = self._automaton.walk(state, _BROKEN)
+        return broken != DEAD or self._automaton.awaits(state, part)
 
     def _allowed(self, place: _Place) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [V]."""
         vocabulary, automaton = self._vocabulary, self._automaton
         # Before a token that doesn't complete it, an unfinished character becomes a broken one.
-        state = automaton.walk(place.state, _BROKEN if place.part else "")
+        state = automaton.walk(place[0], _BROKEN if place[1] else "")
         allowed = np.zeros(vocabulary.tokenizer.size, np.bool_)
         if state != DEAD:
-            if automaton.free(state):
+            if automaton.free[state]:
                 allowed |= vocabulary.free
             else:
                 self._allow_plain(state, allowed)
@@ -147,10 +157,10 @@ class Grounded:
         automaton = self._automaton
         for first, tokens in self._vocabulary.plain.items():
             if not first:
-                allowed[tokens] = automaton.settled(state)
+                allowed[tokens] = automaton.settled[state]
                 continue
             after = automaton.walk(state, first)
-            if after != DEAD and automaton.free(after):
+            if after != DEAD and automaton.free[after]:
                 allowed[tokens] = True
             elif after != DEAD:
                 allowed[[int(t) for t in tokens if self._reads(state, int(t))]] = True

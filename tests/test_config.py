@@ -509,6 +509,18 @@ def test_a_board_is_proposed_by_what_the_machine_says_of_itself(tmp_path: Path) 
         assert proposed_board([path, tmp_path / "absent"]) == board
 
 
+def test_check_does_not_look_for_what_only_the_unit_has(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("broker: {username: me, password: {credential: absent}}\n")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert main(["config", "check", str(path)]) == 0
+    assert "not looked for absent" in capsys.readouterr().out
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert main(["config", "check", str(path)]) == 78
+
+
 def test_init_never_overwrites(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "c.yaml"
     assert main(["config", "init", "--output", str(path)]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from edgespike.config import load_config
+    from edgespike.config import credentials, load_standing_in
     from edgespike.sensing import Sensing
-    from edgespike.settings.yamltree import FileProblems
+    from edgespike.settings.yamltree import FileProblems, parse_file
 
     try:
-        config = load_config(arguments.file)
+        names = credentials(parse_file(arguments.file))
+        config = load_standing_in(arguments.file, names)
     except FileProblems as error:
         if not arguments.json:
             raise
@@ -84,6 +86,8 @@ def _check(arguments: argparse.Namespace) -> int:
         _print_json({"ok": True, "problems": [], "topics": topics})
         return 0
     print(f"{arguments.file}: fine")
+    if names and "CREDENTIALS_DIRECTORY" not in os.environ:
+        print(f"not looked for {', '.join(names)}: credentials that the unit hands over")
     print(f"prompts to     {config.topic('prompt')}")
     print(f"broker         {config.broker.host}:{config.broker.resolved_port}")
     print(f"model          {config.model.path}")

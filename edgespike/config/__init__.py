@@ -12,10 +12,12 @@ from edgespike.config.daemon import (
     LoggingSettings,
     LogLevel,
     ModelSettings,
+    credentials,
     default_node,
     default_state_dir,
     load_address,
     load_config,
+    load_standing_in,
 )
 from edgespike.config.dialogues import DialogueSettings
 from edgespike.config.homeassistant import HomeAssistantSettings
@@ -44,8 +46,10 @@ __all__ = [
     "Tls",
     "Trigger",
     "channel_matches",
+    "credentials",
     "default_node",
     "default_state_dir",
     "load_address",
     "load_config",
+    "load_standing_in",
 ]

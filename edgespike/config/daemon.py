@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -232,6 +233,35 @@ def load_config(path: Path | str, environ: Mapping[str, str] | None = None) -> C
         sensors = tuple(SensorSource(library.sensor(name)) for name in DEFAULT_SENSORS)
     completed = (replace(s, profile=s.profile.completed(library.quantities)) for s in sensors)
     return replace(config, board=board, sensors=tuple(completed))
+
+
+def credentials(tree: yamltree.Node) -> tuple[str, ...]:
+    """The names in `{credential: NAME}`, sorted."""
+    return tuple(sorted(set(_credentials(tree))))
+
+
+def _credentials(node: yamltree.Node) -> Iterator[str]:
+    match node:
+        case yamltree.Mapping(entries={"credential": yamltree.Scalar(text=name)}):
+            if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", name):
+                yield name
+        case yamltree.Mapping(entries=entries):
+            for value in entries.values():
+                yield from _credentials(value)
+        case yamltree.Sequence(items=items):
+            for item in items:
+                yield from _credentials(item)
+
+
+def load_standing_in(path: Path, names: Sequence[str]) -> Config:
+    """As `load_config`. The credentials `names`, which only a unit has, are stood in for where
+    CREDENTIALS_DIRECTORY isn't set."""
+    if "CREDENTIALS_DIRECTORY" in os.environ:
+        return load_config(path)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            (Path(folder) / name).write_text("a credential")
+        return load_config(path, os.environ | {"CREDENTIALS_DIRECTORY": folder})
 
 
 @dataclass(frozen=True, slots=True)

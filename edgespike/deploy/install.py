@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import edgespike
-from edgespike.config import Config, load_config
+from edgespike.config import Config, credentials, load_standing_in
 from edgespike.deploy import units
 from edgespike.errors import UsageError
 from edgespike.model.bundled import bundled_model
@@ -55,8 +53,8 @@ def plan(config: Path, prefix: Path, user_mode: bool) -> Plan:
     """
     config = config.absolute()
     tree = yamltree.parse_file(config)
-    names = sorted(set(_credentials(tree)))
-    settings = _load(config, names)
+    names = credentials(tree)
+    settings = load_standing_in(config, names)
     path = bundled_model() if settings.model.path == "bundled" else Path(settings.model.path)
     needed = memory_needed(open_container(path, verify=False), settings.kv)
 
@@ -142,30 +140,6 @@ def _program() -> tuple[Path, ...]:
     """Where the program lies."""
     places = (sys.executable, sys.base_prefix, edgespike.__file__)
     return tuple(Path(place).absolute() for place in places)
-
-
-def _load(config: Path, credentials: Sequence[str]) -> Config:
-    """The settings. Credentials, which only the unit has, are stood in for."""
-    if "CREDENTIALS_DIRECTORY" in os.environ:
-        return load_config(config)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in credentials:
-            (Path(folder) / name).write_text("a credential")
-        return load_config(config, os.environ | {"CREDENTIALS_DIRECTORY": folder})
-
-
-def _credentials(node: yamltree.Node) -> Iterator[str]:
-    """Names in `{credential: NAME}`."""
-    match node:
-        case yamltree.Mapping(entries={"credential": yamltree.Scalar(text=name)}):
-            if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", name):
-                yield name
-        case yamltree.Mapping(entries=entries):
-            for value in entries.values():
-                yield from _credentials(value)
-        case yamltree.Sequence(items=items):
-            for item in items:
-                yield from _credentials(item)
 
 
 def _uses_environment(node: yamltree.Node) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import DaemonProcess, Mosquitto, Peer
+from conftest import NODE, DaemonProcess, Mosquitto, Peer
 
 from edgespike.model.bundled import bundled_model
 
@@ -57,6 +59,17 @@ def test_a_dialogue_goes_on_and_survives_a_restart(speaker: DaemonProcess, peer:
     peer.status("online")
     assert ask()["turns"] == 3
     assert ask(reset=True)["turns"] == 0
+
+
+def test_a_dialogue_goes_on_from_one_ask_of_the_command_line_to_the_next(
+    speaker: DaemonProcess, broker: Mosquitto
+) -> None:
+    command = [sys.executable, "-m", "edgespike", "ask", KITCHEN, "--session", "talk"]
+    where = ["--broker", broker.url, "--node", NODE, "--max-tokens", "5", "--json"]
+    said = [
+        subprocess.run([*command, *where], capture_output=True, check=True).stdout for _ in range(2)
+    ]
+    assert [json.loads(answer)["context"]["turns"] for answer in said] == [0, 1]
 
 
 def test_who_asks_too_often_is_told_when_to_come_back(

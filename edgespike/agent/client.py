@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -141,6 +143,8 @@ class Client:
             response_topic=self._responses,
             correlation=id.encode(),
             expiry_s=max(1, round(question.timeout_s)),
+            # The Response Topic is another one each time, while a dialogue goes on.
+            requester=f"{os.getuid()}@{socket.gethostname()}",
         )
         known = None
         try:

@@ -398,6 +398,8 @@ class Desk:
             first_token_ms=reply.timing.first_token_ms,
             total_ms=reply.timing.total_ms,
             tokens_per_s=reply.timing.tokens_per_s,
+            context=reply.context.mode,
+            absorbed=reply.context.absorbed,
             prompt_tokens=reply.usage.prompt_tokens,
             completion_tokens=reply.usage.completion_tokens,
             sensors=len(reply.context.sensors),

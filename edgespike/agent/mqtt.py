@@ -228,6 +228,7 @@ class Connection:
         correlation: bytes | None = None,
         response_topic: str | None = None,
         expiry_s: int | None = None,
+        requester: str | None = None,
     ) -> int | None:
         """Send, or at QoS 1 queue. Returns the number that `Published` will carry (QoS 1), or None
         when there is no connection or no room, or the broker takes no packets of this size.
@@ -236,6 +237,8 @@ class Connection:
             return None
         properties = _properties(PacketTypes.PUBLISH)
         properties.PayloadFormatIndicator = 1
+        if requester is not None:
+            properties.UserProperty = ("requester", requester)
         if correlation is not None:
             properties.CorrelationData = correlation
         if response_topic is not None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _TIDY_EVERY_S = 60.0
 _EARLIER = 0.5
-"""Share of the room behind the picture that earlier turns of a dialogue may fill."""
+"""Share of the room beside picture and question that earlier turns of a dialogue may fill when it
+is begun anew: the rest is for those to come."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +171,7 @@ class Contexts:
             template=self._template,
             budget=min(self._settings().context.budget_tokens, self._template.budget),
         )
-        session = self._session()
+        session = self._placed(self._pool.session)
         return Prepared(session, block.ids, (block.text,), block.used, block.left_out, "on_demand")
 
     def _warm(self, warm: Warm, picture: Picture, question: str, tokens: int) -> Prepared:
@@ -231,10 +232,11 @@ class Contexts:
             told.tell(block)
             told.whole, opening = not block.left_out, block.ids
         room = self._limit - absorbed - len(opening)
+        previous = [exchange.question for exchange in dialogue.exchanges]
+        asked, news = self._turn(picture, question, told, room, previous)
+        room -= len(news.ids) + len(asked.ids)
         earlier, kept = self._earlier(dialogue.exchanges, int(room * _EARLIER))
         dialogue.forgotten = len(dialogue.exchanges) - kept
-        previous = [exchange.question for exchange in dialogue.exchanges]
-        asked, news = self._turn(picture, question, told, room - len(earlier), previous)
         warm = self.warm
         session = self._placed(
             warm.fork if warm is not None and frame is not None else self._pool.session
@@ -322,9 +324,6 @@ class Contexts:
             told=told,
             turns=len(dialogue.exchanges) - dialogue.forgotten if dialogue is not None else 0,
         )
-
-    def _session(self) -> Session:
-        return self._placed(self._pool.session)
 
     def _placed(self, make: Callable[[], Session]) -> Session:
         """A session in the pool, where something is given up if it is full."""

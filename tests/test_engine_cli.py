@@ -18,6 +18,7 @@ import edgespike
 from edgespike.bench.speed import weight_bytes_per_token
 from edgespike.cli import main
 from edgespike.convert.synth import synth
+from edgespike.grounding import Grounds
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_generate_prints_the_continuation(path: str, capsys: pytest.CaptureFixtu
 def test_generate_reads_standard_input_and_reports_as_json(
     path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("the kitchen"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the kitchen")))
     assert main(["generate", "-", "--model", path, "-n", "5", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert len(facts["tokens"]) == 5
@@ -53,10 +54,24 @@ def test_generate_takes_and_prints_ids(path: str, capsys: pytest.CaptureFixture[
     assert ids == [piece.token for piece in pieces if piece.token is not None]
 
 
+def test_generate_keeps_to_the_numbers_of_the_text(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", "boiler 91.2 rising", "--model", path, "-n", "60", "--temperature", "9"]
+    said = []
+    for more in ([], ["--grounded"]):
+        assert main([*command, *more]) == 0
+        said.append(capsys.readouterr().out)
+    free, grounded = (Grounds(["boiler 91.2 rising"]).check(text) for text in said)
+    assert free, "a model that invents nothing proves nothing"
+    assert not grounded
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["generate", "one two", "--ids"], 64, "--ids needs whole numbers"),
+        (["generate", "1 2", "--ids", "--grounded"], 64, "--grounded needs text"),
         (["generate", "99999", "--ids"], 64, "outside the vocabulary"),
         (["generate", "x", "--temperature", "-1"], 64, "temperature is -1.0"),
         (["generate", "x", "--isa", "sse9"], 64, "choose one of native, avx2, generic"),

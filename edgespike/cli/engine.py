@@ -32,6 +32,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     generate.add_argument(
         "--ids", action="store_true", help="TEXT is token ids, and ids are printed: no tokenizer"
     )
+    generate.add_argument(
+        "--grounded", action="store_true", help="only numbers that stand in TEXT, by a mask"
+    )
     generate.add_argument("--json", action="store_true", help="one JSON object with the timings")
     generate.set_defaults(run=_generate)
 
@@ -101,7 +104,14 @@ def _generate(arguments: argparse.Namespace) -> int:
             prompt = [int(word) for word in text.replace(",", " ").split()]
         except ValueError:
             raise UsageError("--ids needs whole numbers, such as '1 17 4'") from None
+        if arguments.grounded:
+            raise UsageError("--grounded needs text, not --ids")
     model = _load(arguments)
+    constraint = None
+    if arguments.grounded:
+        from edgespike.grounding import Grounded, Grounds, Vocabulary
+
+        constraint = Grounded(Vocabulary(model.tokenizer), Grounds([text]))
     start = time.perf_counter()
     first = None
     tokens: list[int] = []
@@ -115,6 +125,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         top_p=arguments.top_p,
         seed=arguments.seed,
         stop_tokens=stops,
+        constraint=constraint,
     ):
         first = first or time.perf_counter() - start
         finish = piece.finish_reason

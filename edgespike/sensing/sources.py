@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from edgespike.config import ChannelSettings, SensorSource
 from edgespike.profiles import Payload, SensorProfile, TopicRule, ValueFacts
@@ -10,7 +11,7 @@ from edgespike.sensing.channels import Channel, Device
 from edgespike.sensing.decoders import DecoderFunction, Origin, Reading, new_decoder
 from edgespike.sensing.memory import ChannelMemory
 from edgespike.sensing.naming import FactBook, channel_name
-from edgespike.sensing.values import MAX_UNIT_CHARS, Value, clean
+from edgespike.sensing.values import MAX_UNIT_CHARS, clean
 from edgespike.topics import Pattern, compile_pattern
 from edgespike.units import converts, known_unit
 
@@ -32,7 +33,8 @@ class Slot:
 
     `first` is that reading, without its value. `sent` is the unit in which values came last, `unit`
     the one that is shown. `longer` is the name with that of the sensor in it, for when another
-    value has the name; None where no sensor is named.
+    value has the name; None where no sensor is named. What is not from `least` to `most`, no
+    working sensor says.
     """
 
     name: str
@@ -45,6 +47,13 @@ class Slot:
     sent: str | None = None
     unit: str = ""
     converted: bool = False
+    least: float = field(init=False)
+    most: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        low, high = self.facts.min, self.facts.max
+        self.least = -math.inf if low is None else low
+        self.most = math.inf if high is None else high
 
     def use_unit(self, sent: str) -> bool:
         """Show values that are sent in that unit in the unit that is wanted: sets `unit`, and
@@ -85,14 +94,6 @@ class Slot:
             history=channel.history.dump() if channel.history is not None else b"",
             changes=channel.changes.dump() if channel.changes is not None else b"",
         )
-
-    def plausible(self, value: Value) -> bool:
-        """Whether a working sensor can say this."""
-        number = value.number
-        if number is None:
-            return True
-        low, high = self.facts.min, self.facts.max
-        return (low is None or number >= low) and (high is None or number <= high)
 
 
 class Source:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from edgespike.sensing.picture import Trend
 
@@ -25,7 +25,8 @@ _ODD = 31
 """Digits of a text that isn't the plain way to write its number: `+3`, `1e3`, `.5`."""
 
 
-class _Past(NamedTuple):
+@dataclass(slots=True)
+class _Past:
     """Sums over the finished buckets; times and means count from those of the first bucket."""
 
     time: float
@@ -36,11 +37,27 @@ class _Past(NamedTuple):
     low_digits: int
     high: float
     high_digits: int
-    st: float
-    sm: float
-    stt: float
-    stm: float
-    smm: float
+    st: float = 0.0
+    sm: float = 0.0
+    stt: float = 0.0
+    stm: float = 0.0
+    smm: float = 0.0
+
+    def take(self, bucket: Sequence[float]) -> None:
+        """Add a bucket that is finished."""
+        _, count, total, seconds, low, high, digits = bucket
+        self.readings += count
+        self.total += total
+        if low < self.low:
+            self.low, self.low_digits = low, int(digits) % 32
+        if high > self.high:
+            self.high, self.high_digits = high, int(digits) // 32
+        t, m = seconds / count - self.time, total / count - self.mean
+        self.st += t
+        self.sm += m
+        self.stt += t * t
+        self.stm += t * m
+        self.smm += m * m
 
 
 class History:
@@ -65,6 +82,7 @@ class History:
         seconds = at - self._origin
         if not data or seconds < data[-_SIZE] * self._width:
             del data[:]
+            self._past = None
             self._origin, self._width, seconds = at, 1.0, 0.0
         index = int(seconds / self._width)
         if data and data[-_SIZE] == index:
@@ -78,11 +96,16 @@ class History:
                 data[-2] = number
                 data[-1] = _digits(text, number) * 32 + data[-1] % 32
             return
+        finished = data[-_SIZE:]
         data.extend((index, 1, number, seconds, number, number, _digits(text, number) * 33))
-        self._drop_before(at - self._span)
-        while len(data) > BUCKETS * _SIZE:
-            self._widen()
-        self._past = _sum_up(data)
+        if self._drop_before(at - self._span) or len(data) > BUCKETS * _SIZE:
+            while len(data) > BUCKETS * _SIZE:
+                self._widen()
+            self._past = _sum_up(data)
+        elif self._past is not None:
+            self._past.take(finished)
+        elif finished:
+            self._past = _first(finished)
 
     def count(self, now: float) -> int:
         """How many readings there were in the span."""
@@ -216,31 +239,17 @@ def _sum_up(data: Sequence[float]) -> _Past | None:
     """What all buckets but the last add up to; None when there is only one."""
     if len(data) <= _SIZE:
         return None
-    end = len(data) - _SIZE
-    counts, totals = data[1:end:_SIZE], data[2:end:_SIZE]
-    lows, highs, digits = data[4:end:_SIZE], data[5:end:_SIZE], data[6:end:_SIZE]
-    means = [total / count for total, count in zip(totals, counts, strict=True)]
-    times = [t / count for t, count in zip(data[3:end:_SIZE], counts, strict=True)]
+    past = _first(data[:_SIZE])
+    for at in range(_SIZE, len(data) - _SIZE, _SIZE):
+        past.take(data[at : at + _SIZE])
+    return past
+
+
+def _first(bucket: Sequence[float]) -> _Past:
     # From the first bucket on, so that squares of large times and offsets don't swallow digits.
-    time, mean = times[0], means[0]
-    times = [t - time for t in times]
-    means = [m - mean for m in means]
-    low, high = min(lows), max(highs)
-    return _Past(
-        time=time,
-        mean=mean,
-        readings=sum(counts),
-        total=math.fsum(totals),
-        low=low,
-        low_digits=int(digits[lows.index(low)]) % 32,
-        high=high,
-        high_digits=int(digits[highs.index(high)]) // 32,
-        st=sum(times),
-        sm=sum(means),
-        stt=sum(t * t for t in times),
-        stm=sum(t * m for t, m in zip(times, means, strict=True)),
-        smm=sum(m * m for m in means),
-    )
+    _, count, total, seconds, low, high, digits = bucket
+    low_digits, high_digits = int(digits) % 32, int(digits) // 32
+    return _Past(seconds / count, total / count, count, total, low, low_digits, high, high_digits)
 
 
 def _digits(text: str, number: float) -> int:

@@ -260,7 +260,8 @@ class Sensing:
         if value is None:
             self._counts["absent"] += 1
             return 0
-        if not slot.plausible(value):
+        text, number = value.text, value.number
+        if number is not None and not slot.least <= number <= slot.most:
             self._counts["implausible"] += 1
             return 0
         channel = slot.channel or self._open_channel(slot, device)
@@ -269,7 +270,6 @@ class Sensing:
         time = at if reading.at is None else reading.at
         if reading.at is not None and channel.text is not None and time < channel.at <= at:
             return 0  # an older record of a pack: what is known is newer
-        text, number = value.text, value.number
         if number is not None:
             sent = reading.unit or value.unit or slot.facts.unit or ""
             if sent != slot.sent:

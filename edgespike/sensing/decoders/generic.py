@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgespike.sensing.decoders.reading import Origin, Reading, bounded, leaves
+from itertools import islice
+
+from edgespike.sensing.decoders.reading import MAX_READINGS, Origin, Reading, leaves
 from edgespike.sensing.values import load_json
 
 
@@ -24,7 +26,7 @@ def decode_json(origin: Origin, payload: bytes, at: float) -> list[Reading]:
     if isinstance(body, list):
         body = {str(number): item for number, item in enumerate(body, 1)}
     prefix = f"{origin.key}." if origin.key else ""
-    return bounded(Reading(key, key, raw) for key, raw in leaves(body, prefix))
+    return [Reading(key, key, raw) for key, raw in islice(leaves(body, prefix), MAX_READINGS)]
 
 
 def decode_plain(origin: Origin, payload: bytes, at: float) -> list[Reading]:

@@ -78,13 +78,3 @@ def leaves(body: dict[str, Any], prefix: str = "", depth: int = 1) -> Iterator[t
         elif depth < MAX_DEPTH and isinstance(value, list):
             items = {str(number): item for number, item in enumerate(value[:MAX_LIST], 1)}
             yield from leaves(items, prefix + name + "_", depth + 1)
-
-
-def bounded(readings: Iterator[Reading]) -> list[Reading]:
-    """The first MAX_READINGS of them."""
-    result = []
-    for reading in readings:
-        result.append(reading)
-        if len(result) == MAX_READINGS:
-            break
-    return result

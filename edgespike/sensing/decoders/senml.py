@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Any
 
 from edgespike.sensing.decoders.cbor import load_cbor
@@ -13,7 +14,6 @@ from edgespike.sensing.decoders.reading import (
     MAX_READINGS,
     Origin,
     Reading,
-    bounded,
 )
 from edgespike.sensing.values import NumberText, load_json
 
@@ -76,7 +76,7 @@ def decode_senml(origin: Origin, payload: bytes, at: float) -> list[Reading]:
     pack = load_cbor(payload) if is_cbor else load_json(payload)
     if not isinstance(pack, list):
         raise ValueError("a SenML pack is an array")
-    return bounded(_readings(origin, pack, at))
+    return list(islice(_readings(origin, pack, at), MAX_READINGS))
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from edgespike.sensing.decoders.reading import (
@@ -10,7 +11,6 @@ from edgespike.sensing.decoders.reading import (
     MAX_READINGS,
     Origin,
     Reading,
-    bounded,
     leaves,
 )
 from edgespike.sensing.values import load_json
@@ -28,7 +28,7 @@ def decode_shelly(origin: Origin, payload: bytes, at: float) -> list[Reading]:
         raise ValueError("not a JSON object")
     method = body.get("method")
     if method == "NotifyEvent":
-        return bounded(_events(body.get("params")))
+        return list(islice(_events(body.get("params")), MAX_READINGS))
     if method in ("NotifyStatus", "NotifyFullStatus"):
         components = body.get("params")
     elif "method" in body:
@@ -37,7 +37,7 @@ def decode_shelly(origin: Origin, payload: bytes, at: float) -> list[Reading]:
         components = {origin.key: body}
     if not isinstance(components, dict):
         raise ValueError("no object with components")
-    return bounded(_statuses(components))
+    return list(islice(_statuses(components), MAX_READINGS))
 
 
 def _statuses(components: dict[str, Any]) -> Iterator[Reading]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from edgespike.sensing.decoders.reading import (
     MAX_KEY_CHARS,
     MAX_LIST,
+    MAX_READINGS,
     Origin,
     Reading,
-    bounded,
     leaves,
 )
 from edgespike.sensing.values import load_json
@@ -41,7 +40,7 @@ def decode_tasmota(origin: Origin, payload: bytes, at: float) -> list[Reading]:
     if isinstance(received, dict):
         for number, device in list(received.items())[:MAX_LIST]:
             readings += _zigbee(origin, number, device)
-    return bounded(iter(readings))
+    return readings[:MAX_READINGS]
 
 
 def _sensors(body: dict[str, Any], telemetry: bool) -> Iterator[Reading]:
@@ -57,17 +56,20 @@ def _sensors(body: dict[str, Any], telemetry: bool) -> Iterator[Reading]:
                 found += [(name, leaf, raw) for leaf, raw in leaves(value)]
         else:
             found += [("", leaf, raw) for leaf, raw in leaves({name: value})]
-    shared = Counter(leaf for sensor, leaf, _ in found if sensor)
+    shared: dict[str, int] = {}
+    for sensor, leaf, _ in found:
+        if sensor:
+            shared[leaf] = shared.get(leaf, 0) + 1
     for sensor, leaf, raw in found:
-        yield Reading(
-            key=f"{sensor}.{leaf}" if sensor else f"State.{leaf}",
-            label=leaf,
-            raw=raw,
-            unit=units.get(leaf.rpartition(".")[2].casefold()),
-            sensor=sensor,
-            crowded=shared[leaf] > 1,
-            aside=not (sensor and telemetry),
-        )
+        unit = units.get(leaf.rpartition(".")[2].casefold())
+        if sensor:
+            # In the order of the fields: names would take longer than the rest of this loop.
+            several = shared[leaf] > 1
+            yield Reading(
+                f"{sensor}.{leaf}", leaf, raw, "", unit, None, None, sensor, several, not telemetry
+            )
+        else:
+            yield Reading(f"State.{leaf}", leaf, raw, aside=True)
 
 
 def _zigbee(origin: Origin, number: str, device: Any) -> Iterator[Reading]:

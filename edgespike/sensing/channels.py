@@ -132,9 +132,9 @@ class Channel:
         if number is None:
             changes = self.changes.count(now) if self.changes is not None else 0
         elif history is not None:
-            if (summary := history.summary(now)) is not None:
+            summary, trend = history.digest(now, self.noise)
+            if summary is not None:
                 low, high, mean = summary
-            trend = history.trend(now, self.noise)
         return ChannelView(
             self.name,
             text,

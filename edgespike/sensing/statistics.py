@@ -14,6 +14,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgespike.sensing.picture import Trend
 
@@ -60,10 +61,17 @@ class _Past:
         self.smm += m * m
 
 
+class Digest(NamedTuple):
+    """(minimum, maximum, mean) as texts, and the trend."""
+
+    summary: tuple[str, str, str] | None
+    trend: Trend | None
+
+
 class History:
     """Numbers of the last `span` seconds."""
 
-    __slots__ = ("_buckets", "_origin", "_past", "_span", "_width")
+    __slots__ = ("_buckets", "_known", "_origin", "_past", "_span", "_width")
 
     def __init__(self, span: float) -> None:
         self._span = span
@@ -71,6 +79,7 @@ class History:
         self._origin = 0.0
         self._buckets = array("d")
         self._past: _Past | None = None
+        self._known: Digest | None = None
 
     def __len__(self) -> int:
         """The number of buckets."""
@@ -78,6 +87,7 @@ class History:
 
     def add(self, at: float, number: float, text: str) -> None:
         """Take in a reading. Time that runs backwards (a clock was set) starts the history anew."""
+        self._known = None
         data = self._buckets
         seconds = at - self._origin
         if not data or seconds < data[-_SIZE] * self._width:
@@ -112,6 +122,13 @@ class History:
         self._expire(now)
         past, data = self._past, self._buckets
         return int((past.readings if past else 0) + (data[-6] if data else 0))
+
+    def digest(self, now: float, noise: float | None) -> Digest:
+        """Its summary and its trend: worked out once for the readings that there are."""
+        self._expire(now)
+        if self._known is None:
+            self._known = Digest(self.summary(now), self.trend(now, noise))
+        return self._known
 
     def summary(self, now: float) -> tuple[str, str, str] | None:
         """(minimum, maximum, mean); None without readings in the span.
@@ -201,6 +218,7 @@ class History:
 
     def _expire(self, now: float) -> None:
         if self._drop_before(now - self._span):
+            self._known = None
             self._past = _sum_up(self._buckets)
 
     def _drop_before(self, time: float) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from conftest import NODE, Mosquitto, Peer, free_port
 
 from edgespike.agent import broker as embedded
-from edgespike.config import Config
+from edgespike.config import Config, load_config
 from edgespike.doctor import host, parts
 from edgespike.doctor.findings import exit_code, fail, ok, warn
 from edgespike.model.container import open_container
@@ -281,3 +281,21 @@ def test_under_systemd_the_environment_counts_else_the_unit(tmp_path: Path) -> N
     assert "install-service" in parts.unit(home, (str(tmp_path),), tmp_path).advice
     (tmp_path / "edgespike.service").touch()
     assert parts.unit(home, (str(tmp_path),), tmp_path).message.endswith("/edgespike.service")
+
+
+def test_a_password_in_the_file_and_a_key_for_everybody_are_warned_of(tmp_path: Path) -> None:
+    path, key, cert = (tmp_path / name for name in ("c.yaml", "client.key", "client.pem"))
+    for file in (key, cert):
+        file.touch()
+    key.chmod(0o640)
+    for access, verdict, part in (
+        ("username: me, password: word", "warn", "is written in"),
+        ("username: me, password: '${HOME}'", "ok", "none"),
+        (f"tls: {{cert_file: {cert}, key_file: {key}}}", "ok", "none"),
+    ):
+        path.write_text(f"broker: {{{access}}}\n")
+        found = parts.secrets(load_config(path), path)
+        assert (found.verdict, part in found.message) == (verdict, True)
+        assert "word" not in found.message.replace("password", "")
+    key.chmod(0o644)
+    assert "everybody" in parts.secrets(load_config(path), path).message

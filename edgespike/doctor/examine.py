@@ -29,6 +29,8 @@ def examine(path: Path | None) -> Iterator[Finding]:
         yield fail("settings", str(error), _settings_advice(str(error)), error.exit_code)
         return
     yield ok("settings", f"{path or 'defaults'}: node {settings.node}")
+    if path:
+        yield parts.secrets(settings, path)
     yield host.processor(settings)
     yield host.cores(settings)
     finding, container = parts.model(settings)

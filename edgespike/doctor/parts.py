@@ -16,6 +16,7 @@ from edgespike.errors import ConfigError, DataError, EdgespikeError, Unavailable
 from edgespike.model.bundled import bundled_model
 from edgespike.model.container import Container, open_container
 from edgespike.sensing import Sensing
+from edgespike.settings import yamltree
 
 _LEAST_FREE = 64 << 20
 _BROKER_S = 5.0
@@ -68,6 +69,23 @@ def cache() -> Finding:
         )
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return ok("cache", f"{folder} has compiled kernels, {size / 1e6:.1f} MB")
+
+
+def secrets(settings: Config, path: Path) -> Finding:
+    """Whether others who use this machine can read what is secret; `path` is the configuration."""
+    tree = yamltree.parse_file(path)
+    broker = tree.entries.get("broker") if isinstance(tree, yamltree.Mapping) else None
+    word = broker.entries.get("password") if isinstance(broker, yamltree.Mapping) else None
+    if isinstance(word, yamltree.Scalar) and not word.is_null and "${" not in word.text:
+        return warn(
+            "secrets",
+            f"the password is written in {path}",
+            "use {credential: mqtt_password} or ${MQTT_PASSWORD} instead",
+        )
+    key = settings.broker.tls.key_file if settings.broker.tls else None
+    if key is not None and key.stat().st_mode & stat.S_IROTH:
+        return warn("secrets", f"{key} can be read by everybody", f"chmod o-r {key}")
+    return ok("secrets", "none that others could read")
 
 
 def state_directory(path: Path) -> Finding:

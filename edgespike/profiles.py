@@ -220,6 +220,10 @@ class BoardProfile:
     memory_mb: Annotated[
         int, Setting("Memory budget of the daemon in MiB, mapped weights included.", low=64)
     ] = 2048
+    lock_memory: Annotated[
+        bool, Setting("Keep the model in memory, whatever else wants it (needs LimitMEMLOCK).")
+    ] = False
+    huge_pages: Annotated[bool, Setting("Ask the system for huge pages for the model.")] = False
     keepalive_s: Annotated[int, Setting("MQTT keep-alive, in seconds.", low=5, high=65535)] = 30
     watchdog_s: Annotated[
         int, Setting("Seconds without progress after which the daemon counts as stuck.", low=5)

@@ -53,6 +53,9 @@ def load_answerer(
         isa=settings.isa,
         kv=settings.kv,
         verify=settings.model.verify,
+        budget=settings.board.memory_mb << 20,
+        lock=settings.board.lock_memory,
+        huge_pages=settings.board.huge_pages,
     )
     precision = model.container.precision
     if precision != settings.board.precision:

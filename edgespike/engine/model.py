@@ -18,12 +18,13 @@ from edgespike.engine.sample import Sampling
 from edgespike.engine.session import Session
 from edgespike.engine.workers import Workers
 from edgespike.errors import DataError
-from edgespike.kernels.compiler import configure
+from edgespike.kernels.compiler import configure, forget_compiler
 from edgespike.model.arrays import State, Step, Trail
-from edgespike.model.config import KeyValuePrecision, default_key_values
+from edgespike.model.config import KeyValuePrecision, ModelConfig, Precision, default_key_values
 from edgespike.model.container import Container, open_container
+from edgespike.model.footprint import check_budget
 from edgespike.model.state import new_scratch
-from edgespike.model.tensors import PRIOR_WEIGHT, TOKENIZER
+from edgespike.model.tensors import EMBEDDING, PRIOR_WEIGHT, TOKENIZER
 from edgespike.model.weights import map_weights, model_shape
 from edgespike.tokenizer import Tokenizer
 
@@ -59,6 +60,7 @@ class Model:
         self._scratch = new_scratch(self.config, STEP_POSITIONS, threads)
         self._workers = Workers(threads)
         self._lock = threading.Lock()
+        self._ran = False
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -121,6 +123,11 @@ class Model:
 
         with self._lock:
             self._workers.run(work)
+            # A token reads one row; the system maps its neighbours as well.
+            self.container.forget(EMBEDDING)
+            if not self._ran:
+                self._ran = True
+                forget_compiler()
 
     def generate(
         self,
@@ -166,12 +173,27 @@ def load(
     isa: str = "native",
     kv: KeyValuePrecision | None = None,
     verify: bool = True,
+    budget: int | None = None,
+    lock: bool = False,
+    huge_pages: bool = False,
 ) -> Model:
     """Map a container and make it ready.
 
     `kv` is the precision of keys and values; by default what keeps the accuracy of the weights:
     fp32 for float weights, else int16. `verify` compares the digests of all tensors, which reads
-    the whole file once. Raises MissingInputError, DataError (naming the tensor) or UnavailableError
-    (instructions missing).
+    the whole file once. `budget` is the memory in bytes that the model may take with one session,
+    checked before anything is mapped; `lock` keeps the file in memory, `huge_pages` asks for those.
+    Raises MissingInputError, DataError (naming the tensor) or UnavailableError (instructions
+    missing, more than the budget, what the system does not allow).
     """
-    return Model(open_container(path, verify=verify), threads=threads, isa=isa, kv=kv)
+
+    def admit(config: ModelConfig, precision: Precision, size: int) -> None:
+        if budget is not None:
+            check_budget(config, precision, size, kv, budget)
+
+    container = open_container(path, verify=verify, admit=admit)
+    if huge_pages:
+        container.file_map.use_huge_pages()
+    if lock:
+        container.file_map.lock()
+    return Model(container, threads=threads, isa=isa, kv=kv)

@@ -12,8 +12,10 @@ with AVX-512: reading memory at 4.5 instead of 25 GB/s).
 from __future__ import annotations
 
 import atexit
+import ctypes
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import sys
@@ -111,6 +113,21 @@ def _cache_bases() -> list[Path]:
         os.environ.get("HOME") and os.environ["HOME"] + "/.cache/edgespike",
     ]
     return [Path(c) for c in candidates if c]
+
+
+def forget_compiler() -> None:
+    """Let go of the memory of LLVM's code, 60 MB, which loaded kernels don't need; it is read from
+    its file again should another kernel be compiled.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return
+    libc = ctypes.CDLL(None)
+    for line in maps.read_text().splitlines():
+        # Only code, which is never written to: the linker changes pages of the other parts.
+        if "libllvmlite" in line and line.split()[1] == "r-xp":
+            first, last = (int(part, 16) for part in line.split()[0].split("-"))
+            libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

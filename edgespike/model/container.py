@@ -24,7 +24,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,7 @@ from edgespike.errors import (
     UsageError,
 )
 from edgespike.model.config import PRECISIONS, ModelConfig, Precision
+from edgespike.model.filemap import FileMap
 from edgespike.model.header import (
     LENGTH_BYTES,
     Entry,
@@ -52,6 +53,7 @@ from edgespike.model.header import (
     strict_json,
 )
 from edgespike.model.tensors import (
+    EMBEDDING,
     TOKENIZER,
     TensorInfo,
     TensorSpec,
@@ -88,6 +90,7 @@ class Container:
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     image: NDArray[np.uint8]
+    file_map: FileMap
 
     def array(self, name: str) -> NDArray[Any]:
         """A read-only view of one tensor in its stored shape; nothing is copied."""
@@ -96,6 +99,11 @@ class Container:
             raise DataError(f"{self.path}: has no tensor {printable(name)}")
         raw = self.image[info.offset : info.offset + info.nbytes]
         return raw.view(NUMPY_TYPES[info.dtype]).reshape(info.shape)
+
+    def forget(self, name: str) -> None:
+        """Let go of the memory of a tensor until it is read again."""
+        info = self.tensors[name]
+        self.file_map.forget(info.offset, info.nbytes)
 
     def json(self, key: str) -> Any:
         """Metadata `edgespike.<key>` parsed, or None where the file has none."""
@@ -108,12 +116,19 @@ class Container:
         return self.array(TOKENIZER).tobytes() if TOKENIZER in self.tensors else None
 
 
-def open_container(path: str | os.PathLike[str], *, verify: bool = True) -> Container:
+Admit = Callable[[ModelConfig, Precision, int], None]
+
+
+def open_container(
+    path: str | os.PathLike[str], *, verify: bool = True, admit: Admit | None = None
+) -> Container:
     """Check a model file and map it.
 
     Always checked: version, header bounds and digest, shapes and types against the configuration,
     alignment, overlap, file length, finite vectors. `verify` also reads every byte: digests,
     zero padding, finite matrices. Raises MissingInputError, or DataError naming tensor or field.
+    `admit` is given the configuration, the precision and the file's size in bytes before the file
+    is mapped, and may raise.
     """
     path = Path(path)
     with open_input(path) as file:
@@ -138,14 +153,17 @@ def open_container(path: str | os.PathLike[str], *, verify: bool = True) -> Cont
             raise DataError(f"{path}: the data section starts at {header.data_start}, not aligned")
         if _header_digest(header.raw, meta.get(_HEADER_DIGEST, "")) != meta.get(_HEADER_DIGEST):
             raise DataError(f"{path}: {_HEADER_DIGEST} doesn't match: the header is damaged")
-        mapped = np.memmap(file, dtype=np.uint8, mode="r", offset=header.data_start)
+        if admit is not None:
+            admit(config, precision, path.stat().st_size)
+        mapped = FileMap(file, header.data_start)
     for info in tensors.values():
-        if info.dtype == "I8" and info.offset + info.nbytes + ALIGNMENT > mapped.size:
+        if info.dtype == "I8" and info.offset + info.nbytes + ALIGNMENT > mapped.image.size:
             raise DataError(f"{path}: tensor {info.name}: nothing lies behind it")
-    container = Container(path, config, precision, tensors, meta, np.asarray(mapped))
+    container = Container(path, config, precision, tensors, meta, mapped.image, mapped)
     _check_vectors(container)
     if verify:
         _check_bytes(container, header, digests)
+        container.forget(EMBEDDING)
     return container
 
 

@@ -134,6 +134,11 @@ def test_the_facts_are_said_without_a_model() -> None:
     assert facts(firing) == "attic temperature is 31.5 °C: above 30 for 5 min"
     (firing,) = run([rule(above=Number("30"))], (0, view(31.5)))
     assert facts(firing) == "attic temperature is 31.5: above 30"
+    door = rule(channels="*", changes_to=("open",), held_for=Seconds(600.0))
+    (firing,) = run([door], (0, view("closed", "door")), (1, view("open", "door")), end=601)
+    assert facts(firing) == "door changed to open for 10 min"
+    (firing,) = run([rule(stale=True)], (0, view(4, stale=True)))
+    assert facts(firing) == "attic temperature was 4: stale"
 
 
 steps = st.lists(

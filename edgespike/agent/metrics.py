@@ -53,6 +53,7 @@ class Metrics:
         now = time.monotonic()
         settings = self._service.settings
         state = (
+            self._service.ready,
             self._service.desk.answered,
             self._inbox.paused,
             settings.logging,

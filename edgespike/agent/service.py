@@ -140,7 +140,7 @@ class Service:
                 if handler is not None:
                     handler(event)
             case Heard():
-                self._heard(event.message)
+                self._heard(event)
             case Connected():
                 self._connected(event)
             case Lost():
@@ -221,12 +221,12 @@ class Service:
         self.homeassistant.confirmed(event.message)
         self.desk.confirmed(event.message, event.refused)
 
-    def _heard(self, message: Incoming) -> None:
+    def _heard(self, heard: Heard) -> None:
         """A message for the group: a cancel is for all members."""
-        if message.topic.endswith("/cancel"):
-            self._cancel(message)
+        if heard.message.topic.endswith("/cancel"):
+            self._cancel(heard.message)
         elif self.group is not None:
-            self.group.heard(message)
+            self.group.heard(heard)
 
     def _birth(self, message: Incoming) -> None:
         if not message.retain:

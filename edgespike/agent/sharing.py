@@ -42,9 +42,13 @@ _PACKET_ROOM = 65536
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A message for the group."""
+    """A message for the group. A prompt has a `ticket` under which its copy is kept, and `copy` is
+    the number of the message that brought it to the broker.
+    """
 
     message: Incoming
+    ticket: str | None = None
+    copy: int | None = None
 
 
 class Group:
@@ -93,9 +97,8 @@ class Group:
             maximum_packet=settings.prompts.max_prompt_bytes + _PACKET_ROOM,
             will=mqtt.Will(self._member_topic, b"offline"),
         )
-        self.connection = mqtt.Connection(
-            link, settings.broker, lambda message: post(Heard(message)), post
-        )
+        self._post = post
+        self.connection = mqtt.Connection(link, settings.broker, self._arrived, post)
 
     @property
     def name(self) -> str:
@@ -125,7 +128,7 @@ class Group:
         self._take_back_at = time.monotonic() + _TAKE_BACK_S
         self._publish(self._member_topic, b"offline" if self._leaving else b"online")
         for ticket, message in self._mine.items():
-            self._park(self._node, ticket, message)
+            self._copy(self._node, ticket, message)
         for ticket in self._clearing:
             self._clear(ticket)
 
@@ -137,8 +140,9 @@ class Group:
         if act is not None:
             act()
 
-    def heard(self, message: Incoming) -> None:
+    def heard(self, heard: Heard) -> None:
         """A message of the group came."""
+        message = heard.message
         _, _, rest = message.topic.partition(f"{self._base}/")
         fingerprint = hashlib.sha256(message.topic.encode() + message.payload).digest()
         delivery, _ = self._deliveries.arrive(message.packet, message.dup, fingerprint)
@@ -146,14 +150,12 @@ class Group:
         def settle() -> None:
             self.connection.ack(message.generation, self._deliveries.settle(delivery))
 
-        if rest == "prompt" and not self._leaving and not message.retain:
-            ticket = new_id()
-            others = {name for name, here in self._members.items() if here and name != self._node}
-            if others and self._full():
-                self._counters.add("prompts_handed_on")
-                self._park(_heir(others, ticket), ticket, message, settle)
+        if heard.ticket is not None:
+            if heard.copy is None:
+                settle()  # no copy can be had, and later prompts must not wait for one
             else:
-                self._take(ticket, replace(message, packet=0, dup=False), settle)
+                self._confirming[heard.copy] = settle
+            self._deal(heard.ticket, replace(message, packet=0, dup=False))
             return
         match rest.split("/"):
             case ["member", name] if message.payload in (b"online", b"offline"):
@@ -180,6 +182,28 @@ class Group:
     def _member_topic(self) -> str:
         return f"{self._base}/member/{self._node}"
 
+    def _arrived(self, message: Incoming) -> None:
+        """In the network thread: a prompt's copy is on its way before anything else, as until then
+        the prompt would die with this process.
+        """
+        if not message.topic.endswith("/prompt"):
+            self._post(Heard(message))
+        else:
+            ticket = new_id()
+            self._post(Heard(message, ticket, self._copy(self._node, ticket, message)))
+
+    def _deal(self, ticket: str, prompt: Incoming) -> None:
+        """Answer a prompt, or leave it to another member: when we go, or have no room."""
+        if self._leaving:
+            return  # the others see the copy of a member that is gone
+        others = {name for name, here in self._members.items() if here and name != self._node}
+        if others and self._full():
+            self._counters.add("prompts_handed_on")
+            self._copy(_heir(others, ticket), ticket, prompt)
+            self._answered(ticket)
+        else:
+            self._take(ticket, prompt)
+
     def _hear_of_work(self, name: str, ticket: str, message: Incoming) -> None:
         if not message.payload:
             self._parked.pop((name, ticket), None)
@@ -203,15 +227,12 @@ class Group:
                 message = self._parked.pop((name, ticket))
                 self._counters.add("prompts_taken_over")
                 self._log.info("taken_over", member=name, ticket=ticket)
-                self._take(ticket, message)
+                self._copy(self._node, ticket, message)
                 self._publish(f"{self._base}/work/{name}/{ticket}", b"")
+                self._take(ticket, message)
 
-    def _take(
-        self, ticket: str, message: Incoming, kept: Callable[[], None] = lambda: None
-    ) -> None:
-        """Answer a prompt; `kept` is called when the broker has our copy."""
+    def _take(self, ticket: str, message: Incoming) -> None:
         self._mine[ticket] = message
-        self._park(self._node, ticket, message, kept)
         self._desk.shared(message, ticket, lambda: self._answered(ticket))
 
     def _answered(self, ticket: str) -> None:
@@ -219,19 +240,14 @@ class Group:
         self._clearing[ticket] = None
         self._clear(ticket)
 
-    def _park(
-        self,
-        member: str,
-        ticket: str,
-        message: Incoming,
-        kept: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Keep a copy at the broker: a prompt for this member."""
+    def _copy(self, member: str, ticket: str, message: Incoming) -> int | None:
+        """Keep a copy at the broker: a prompt for this member. Returns the message's number."""
         expiry = self._keep_s if message.expiry_s is None else message.expiry_s
-        self._publish(
+        return self.connection.publish(
             f"{self._base}/work/{member}/{ticket}",
             message.payload,
-            kept,
+            qos=1,
+            retain=True,
             correlation=message.correlation,
             response_topic=message.response_topic,
             expiry_s=min(expiry, self._keep_s),
@@ -245,27 +261,12 @@ class Group:
         )
 
     def _publish(
-        self,
-        topic: str,
-        payload: bytes,
-        then: Callable[[], object] = lambda: None,
-        *,
-        correlation: bytes | None = None,
-        response_topic: str | None = None,
-        expiry_s: int | None = None,
+        self, topic: str, payload: bytes, then: Callable[[], object] = lambda: None
     ) -> None:
         """Publish, retained; `then` is called when the broker has confirmed it. Without a
         connection nothing is sent: the next one begins with all that counts.
         """
-        message = self.connection.publish(
-            topic,
-            payload,
-            qos=1,
-            retain=True,
-            correlation=correlation,
-            response_topic=response_topic,
-            expiry_s=expiry_s,
-        )
+        message = self.connection.publish(topic, payload, qos=1, retain=True)
         if message is not None:
             self._confirming[message] = then
 

@@ -157,12 +157,14 @@ class Triggers:
 
 def facts(firing: Firing) -> str:
     """What a person must know, without any model: "attic temperature is 31.2 °C: above 30"."""
-    view = firing.view
+    rule, view = firing.rule, firing.view
     value = f"{view.text} {view.unit}".strip()
     held = firing.at - firing.since
-    return f"{view.name} is {value}: {firing.condition}" + (
-        f" for {duration(held)}" if held >= 1 else ""
-    )
+    lasting = f" for {duration(held)}" if held >= 1 else ""
+    if rule.changes or rule.changes_to:
+        return f"{view.name} {firing.condition}{lasting}"
+    verb = "was" if rule.stale else "is"
+    return f"{view.name} {verb} {value}: {firing.condition}{lasting}"
 
 
 def duration(seconds: float) -> str:

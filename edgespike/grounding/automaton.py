@@ -11,7 +11,7 @@ follows a state is worked out when it is first asked for, and remembered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from edgespike.grounding.figures import HYPHENS, NEGATIONS, is_digit
@@ -106,40 +106,35 @@ class Automaton:
         return self._numbered[state]
 
     def _step(self, state: int, char: str) -> int:
-        follow: set[_Thread] = set()
+        follow: set[_Thread | None] = set()
         for thread in self._states[state]:
-            follow.update(self._follow(thread, char))
-        after = self._next[state][char] = self._number(follow)
+            if isinstance(thread, int):
+                follow.add(self._children[thread].get(char))
+                if thread in self._ends:
+                    follow.add(_after_figure(self._ends[thread], char))
+            else:
+                follow.add(_in_free_text(thread, char))
+                if char in self.beginnings and _may_begin(thread, char):
+                    follow.add(self._children[0][char])
+        after = self._number(thread for thread in follow if thread is not None)
+        self._next[state][char] = after
         return after
 
-    def _follow(self, thread: _Thread, char: str) -> Iterator[_Thread]:
-        if isinstance(thread, int):
-            yield from self._in_tree(thread, char)
-            return
-        after = _in_free_text(thread, char)
-        if after is not None:
-            yield after
-        first = self._children[0].get(char)
-        if first is not None and (
-            thread == _START or (thread in (_BLOCKED, _NEGATED) and _kind(char) in ("letter", "_"))
-        ):
-            yield first
 
-    def _in_tree(self, place: int, char: str) -> Iterator[_Thread]:
-        kind = _kind(char)
-        deeper = self._children[place].get(char)
-        if deeper is not None:
-            yield deeper
-        number = self._ends.get(place)
-        if number is None or kind in ("digit", "_"):
-            return
-        if kind == "letter":
-            if number:
-                yield _UNIT
-        elif kind == "hyphen":
-            yield _UNIT if number else _HYPHENED
-        else:
-            yield _START if kind == "space" else _BLOCKED
+def _may_begin(thread: str, char: str) -> bool:
+    """Whether a figure may begin with `char`."""
+    return thread == _START or (thread in (_BLOCKED, _NEGATED) and _kind(char) in ("letter", "_"))
+
+
+@lru_cache(1024)
+def _after_figure(number: bool, char: str) -> str | None:
+    """How free text goes on with `char` after a complete figure, if it may."""
+    kind = _kind(char)
+    if kind in ("digit", "_") or (kind == "letter" and not number):
+        return None
+    if kind in ("letter", "hyphen"):
+        return _UNIT if number else _HYPHENED
+    return _START if kind == "space" else _BLOCKED
 
 
 @lru_cache(4096)

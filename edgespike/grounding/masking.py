@@ -91,9 +91,10 @@ class Grounded:
         """Whether `token` may come next."""
         after = self._after(self._place, token)
         self._latest = (token, after)
-        allowed = self._alive(after) and (self.settled or after != self._place)
-        self.refusals += not allowed
-        return allowed
+        if self._alive(after) and (self.settled or after != self._place):
+            return True
+        self.refusals += 1
+        return False
 
     def push(self, token: int) -> None:
         """`token` was chosen. Raises DataError for a token without a piece."""

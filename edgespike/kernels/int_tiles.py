@@ -26,6 +26,8 @@ INT_LANES = max(x86_vector_bits(), 128) // 32
 STEP = 2 * INT_LANES
 _HALF_CHUNK = 32
 # Rows of a tile for several positions: as many as the registers hold sums for.
+# (3 rows by 4 vectors spill 256-bit registers; rows widened once to int16, or 6 or 8 rows, gained
+# nothing over 4 by 4.)
 TILE_ROWS = 4 if x86_vector_bits() == 512 else 2
 TILE_COLUMNS = 4
 # |w| <= 127 and |q| <= 32767: the products of so many inputs, added up in four int32 lanes in equal

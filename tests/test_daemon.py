@@ -264,6 +264,30 @@ def test_reload_changes_limits_and_names_what_needs_a_restart(
     assert online.events("reloaded")[0]["needs_restart"] == ["model"]
 
 
+def test_a_model_that_talks_at_random_says_no_number_unless_it_may(
+    online: DaemonProcess, peer: Peer
+) -> None:
+    """By default what is ungrounded is kept out of answers; with `report` it is listed."""
+
+    def ungrounded() -> list[object]:
+        found = []
+        for number in range(12):
+            id = f"{mode}-{number}"
+            peer.prompt({"prompt": "how warm is it, 1 or 2?", "id": id, "temperature": 2.0})
+            grounding = peer.final(id).body["grounding"]
+            assert grounding.keys() == {"ungrounded_numbers", "unknown_names"}
+            found += [*grounding["ungrounded_numbers"], *grounding["unknown_names"]]
+        return found
+
+    mode = "enforce"
+    assert ungrounded() == []
+    settings = json.loads(online.settings.read_text())
+    settings["prompts"]["grounding"] = mode = "report"
+    online.settings.write_text(json.dumps(settings))
+    peer.publish(f"edgespike/{NODE}/control", "reload")
+    assert ungrounded() != []
+
+
 def test_a_broken_file_at_reload_changes_nothing(online: DaemonProcess, peer: Peer) -> None:
     online.settings.write_text("node: [")
     online.signal(signal.SIGHUP)

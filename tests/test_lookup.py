@@ -168,7 +168,7 @@ def test_a_lookup_proposes_what_followed_the_same_tokens_last() -> None:
 
 
 def test_drafts_pause_longer_and_longer_where_nothing_can_be_copied() -> None:
-    """At most one wasted draft in 64 tokens in the long run, and of one token."""
+    """At most one wasted draft in 64 tokens in the long run, and of three tokens."""
     lookup = Lookup([1, 2, 3] * 10)
     drafts = []
     for _ in range(1000):
@@ -176,7 +176,7 @@ def test_drafts_pause_longer_and_longer_where_nothing_can_be_copied() -> None:
         drafts.append(len(draft))
         if draft:
             lookup.learn(len(draft), 0)
-    assert sum(drafts[500:]) <= 500 / 64 + 1
+    assert sum(drafts[500:]) <= 3 * (500 / 64 + 1)
     assert any(drafts[500:])
 
 
@@ -185,6 +185,5 @@ def test_a_proposal_did_follow_the_last_tokens(tokens: list[int], limit: int) ->
     draft = Lookup(tokens).propose(limit)
     assert len(draft) <= limit
     if draft:
-        tail = tokens[-2:]
-        places = [i for i in range(len(tokens) - 2) if tokens[i : i + 2] == tail]
-        assert any(tokens[i + 2 : i + 2 + len(draft)] == draft for i in places)
+        places = [i for i in range(len(tokens) - 1) if tokens[i] == tokens[-1]]
+        assert any(tokens[i + 1 : i + 1 + len(draft)] == draft for i in places)

@@ -110,6 +110,12 @@ def test_a_question_may_lean_on_the_one_before() -> None:
     assert names(lowest.maybe) == ["pump-07 pressure", "pump-08 pressure"]
 
 
+def test_a_long_chain_of_leaning_questions_is_followed_only_so_far() -> None:
+    chain = ["kitchen temperature?", *["since when?"] * 5000]
+    assert relevance(CHANNELS, "since when?", chain) == Relevance()
+    assert names(relevance(CHANNELS, "since when?", chain[:3]).before) == ["kitchen temperature"]
+
+
 def test_a_part_of_two_that_does_not_exist_is_said_beside_the_other() -> None:
     got = relevance(CHANNELS, "kitchen temperature and sauna temperature")
     assert (names(got.match), got.unknown) == (["kitchen temperature"], ("sauna temperature",))

@@ -108,13 +108,13 @@ def _begin(rng: random.Random, whole: Dialogue, first: Scene, budget: int) -> Sc
     """
     tokenizer, template = whole.tokenizer, whole.template
     style = rng.random()
-    room = rng.randrange(40, 160) if style < 0.4 else 3
+    room = rng.randrange(40, 160) if style < 0.2 else 3
     room = min(room, budget)
     whole.add(key_frame(first.picture, tokenizer=tokenizer, template=template, budget=room))
-    if style >= 0.2:
+    if style >= 0.1:
         return first
     now = later(rng, first)
-    if style < 0.1:
+    if style < 0.05:
         names = [c.name for c in rng.sample(now.picture.channels, min(3, len(first.parts)))]
         whole.add(changes(now.picture, names, tokenizer=tokenizer, template=template, budget=80))
     return now

@@ -32,6 +32,9 @@ from edgespike.sensing.picture import ChannelView
 _WORD = re.compile(r"[^\W_]+")
 _GAP = re.compile(r"[\s_/'’-]*")
 _STOP = re.compile(r"[,;:.?!&+/]")
+MAX_PREVIOUS = 4
+"""Earlier questions that one can lean on."""
+
 MAX_WORDS = 64
 """Words of a question that are looked at."""
 
@@ -248,7 +251,7 @@ def relevance(
     if len(maybe) == 1:
         return Relevance(match=(maybe[0],))
     if not maybe and previous:
-        earlier = relevance(channels, previous[-1], previous[:-1])
+        earlier = relevance(channels, previous[-1], previous[-MAX_PREVIOUS:-1])
         return Relevance(before=earlier.match or earlier.before, maybe=earlier.maybe)
     return Relevance(maybe=tuple(maybe), before=_before(maybe, previous, names))
 

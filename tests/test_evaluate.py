@@ -34,7 +34,7 @@ def model() -> Model:
 def test_the_bundled_set_asks_every_family_about_unseen_scenes() -> None:
     questions = list(load_questions(bundled_questions()))
     assert len(questions) >= 300
-    assert len({q.family for q in questions}) == 14
+    assert len({q.family for q in questions}) == 26
     for q in questions:
         if q.family == "value":
             (text,) = q.expected.texts

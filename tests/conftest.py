@@ -30,6 +30,9 @@ from paho.mqtt.properties import Properties
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+# A shell's background job ignores SIGINT, and so would every process that a test starts from one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 DATA = Path(__file__).parent / "data"
 NODE = "test"
 WAIT = 60.0

@@ -207,7 +207,9 @@ class Group:
     def _hear_of_work(self, name: str, ticket: str, message: Incoming) -> None:
         if not message.payload:
             self._parked.pop((name, ticket), None)
-            self._left.pop(ticket, None)
+            # Who hands a prompt on to us clears its own copy right after: ours stands.
+            if name == self._node:
+                self._left.pop(ticket, None)
             return
         prompt = replace(message, topic=f"{self._base}/prompt", packet=0, dup=True, retain=False)
         if name != self._node:

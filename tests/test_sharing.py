@@ -192,3 +192,17 @@ def test_a_member_without_room_hands_on_and_the_group_is_asked_like_a_node(
     assert said.stdout.strip()
     client.publish("edgespike/two/prompt", '{"prompt": "hello", "id": "own", "max_tokens": 2}')
     assert client.final("own").topic == "edgespike/two/response/own"
+
+
+def test_a_prompt_that_was_handed_on_outlives_the_first_members_copy(
+    members: Callable[..., DaemonProcess], client: Peer
+) -> None:
+    """Both messages come while the member still leaves what is in its name to the others."""
+    two = members("two")
+    body = json.dumps({"prompt": "hello", "id": "handed", "max_tokens": 2})
+    for name in ("one", "two"):
+        client.publish(f"{POOL}/work/{name}/t1", body, retain=True)
+    two.start()
+    client.until(lambda m: m.topic == f"{POOL}/member/two" and m.payload == b"online")
+    client.publish(f"{POOL}/work/one/t1", b"", retain=True)
+    assert client.final("handed").body["type"] == "answer"

@@ -202,7 +202,7 @@ RIGHT = {
 @pytest.mark.parametrize("family", sorted(RIGHT))
 def test_answers_state_what_the_sensors_gave(family: str) -> None:
     asker = Asker(random.Random(1), "train", HOUSE)
-    said = {t.answer for _ in range(150) if (t := asker.turn(family))}
+    said = {t.answer for _ in range(800) if (t := asker.turn(family))}
     assert said == RIGHT[family]
 
 

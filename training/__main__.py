@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
     train.add_argument("--size", choices=SIZES, help="shape of a new model, instead of its parts")
+    train.add_argument("--compile", action="store_true",
+                       help="fuse loops; needs a C++ compiler, pays after a minute")  # fmt: skip
     train.add_argument("--export", action="store_true", help="export when the plan is done")
     for field in fields(Recipe):
         kind = type(field.default)
@@ -70,6 +72,9 @@ def _train(args: argparse.Namespace) -> None:
     chosen = {field.name: getattr(args, field.name) for field in fields(Recipe)}
     recipe = Recipe(**{**chosen, **(SIZES[args.size] if args.size else {})})
     run = open_run(args.run, recipe, start=args.start, device=args.device)
+    if args.compile:
+        for block in run.model.blocks:
+            block.compile()
     train(run, lambda line: print(line, flush=True), stop=lambda: bool(asked))
     if args.export and not asked:
         from training.export import export

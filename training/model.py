@@ -112,13 +112,13 @@ class Mixer(nn.Module):
         weights = torch.where(distance >= 0, (1 - a)[:, None, None] * powers, 0.0)
         return torch.einsum("hij,bhjd->bhid", weights.to(t.dtype), t)
 
-    def attention(self, x: Tensor, fired: Tensor, place: Place) -> Tensor:
+    def attention(self, x: Tensor, fired: Tensor | None, place: Place) -> Tensor:
         """Attention [B, H, T, d] to the keys that fired; zeros at positions that didn't."""
         a = self.sparse_attn
         weight = torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])
         q, k, v = (self._heads(p) for p in linear(x, weight).chunk(3, dim=-1))
         q, k = (rotate(p, place.cos, place.sin).to(v.dtype) for p in (q, k))
-        if place.causal and bool(fired.all()):  # the usual case, and the fast one
+        if fired is None:  # the usual case, and the fast one
             return scaled_dot_product_attention(q, k, v, is_causal=True)
         # A position that fired sees itself; one that didn't is given itself and zeroed after.
         itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
@@ -126,11 +126,11 @@ class Mixer(nn.Module):
         attended = scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return attended * fired[:, None, :, None]
 
-    def forward(self, x: Tensor, s: Tensor, place: Place) -> Tensor:
+    def forward(self, x: Tensor, s: Tensor, fired: Tensor | None, place: Place) -> Tensor:
         mixed = self.memory(self._heads(self.tcam_proj(s)))
         if self.c.attention:
             g = torch.sigmoid(self.attn_gate)
-            attended = self.attention(x, s.detach().any(dim=-1), place)
+            attended = self.attention(x, fired, place)
             mixed = g * attended + (1 - g) * mixed
         y = self.out_proj(mixed.transpose(1, 2).reshape(x.shape))
         normed: Tensor = self.norm(x + y)
@@ -154,8 +154,20 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, c: ModelConfig, surrogate: float) -> None:
         super().__init__()
+        self.threshold, self.surrogate = c.threshold, surrogate
         self.tcam = Mixer(c)
         self.ffn = FeedForward(c, surrogate)
+
+    def forward(
+        self, x: Tensor, s: Tensor, fired: Tensor | None, place: Place
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The residual stream and spikes [B, T, D] after this layer, and the firing rate between.
+
+        `fired` [B, T] are the positions with a spike; None where all have one and all keys before a
+        position are near it.
+        """
+        x, u = self.ffn(self.tcam(x, s, fired, place))
+        return x, _Spike.apply(x, self.threshold, self.surrogate), u.mean()
 
 
 class Frontend(nn.Module):
@@ -230,11 +242,11 @@ class SymbolicLight(nn.Module):
         s: Tensor = _Membrane.apply(x, c.leak, c.threshold, self.surrogate)
         rates: list[Tensor] = []
         for block in self.blocks:
+            fired = s.detach().any(dim=-1)
+            every = place.causal and bool(fired.all())
             rates.append(s.mean())
-            x = block.tcam(x, s, place)
-            x, u = block.ffn(x)
-            rates.append(u.mean())
-            s = _Spike.apply(x, c.threshold, self.surrogate)
+            x, s, rate = block(x, s, None if every else fired, place)
+            rates.append(rate)
         return self.output_head(x if at is None else x[at]), rates
 
 

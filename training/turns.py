@@ -16,9 +16,9 @@ from training.scenes import QUANTITIES, STATES, Scene, Split, subject
 
 WEIGHTS = {
     "value": 14, "unknown": 13, "status": 12, "state": 4, "trend": 6, "age": 6, "since": 5,
-    "stats": 8, "unit": 2, "place": 6, "each": 6, "highest": 6, "lowest": 6, "compare": 7,
-    "several": 8, "partly": 5, "mean": 7, "count": 7, "states": 8, "alarms": 11, "stale": 9,
-    "summary": 9, "total": 2, "kinds": 3, "help": 2, "other": 9,
+    "stats": 8, "unit": 2, "place": 7, "each": 8, "highest": 6, "lowest": 6, "compare": 7,
+    "several": 8, "partly": 5, "mean": 7, "count": 7, "states": 10, "alarms": 12, "stale": 9,
+    "summary": 9, "total": 3, "kinds": 4, "help": 7, "other": 14,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""
 

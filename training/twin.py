@@ -50,7 +50,7 @@ class DenseTwin(nn.Module):
         super().__init__()
         self.c = c
         self.embedding = nn.Embedding(c.vocab_size, c.embed_dim)
-        self.layers = nn.ModuleList(_Layer(c) for _ in range(c.n_layers))
+        self.blocks = nn.ModuleList(_Layer(c) for _ in range(c.n_layers))
         self.norm = nn.LayerNorm(c.embed_dim)
         self.head = nn.Linear(c.embed_dim, c.vocab_size, bias=False)
         for name, p in self.named_parameters():
@@ -67,7 +67,7 @@ class DenseTwin(nn.Module):
         pair = torch.arange(c.head_dim // 2, device=tokens.device)
         angle = place[:, None] * c.rope_theta ** (-2 * pair / c.head_dim)
         x = self.embedding(tokens)
-        for layer in self.layers:
+        for layer in self.blocks:
             x = layer(x, angle.cos(), angle.sin())
         x = self.norm(x)
         return self.head(x if at is None else x[at]), []

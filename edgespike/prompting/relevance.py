@@ -22,6 +22,7 @@ from edgespike.prompting.words import (
     QUANTITIES,
     alike,
     asked_meanings,
+    common,
     cut,
     meanings,
     ordinary,
@@ -105,7 +106,7 @@ class _Question:
             pair = "".join(self.words[max(0, first) : first + 2])
             if first + 1 < len(self.words) and pair in known and pair != word:
                 meant |= {pair}
-        if not meant and word not in ORDINARY and singular(word) not in ORDINARY:
+        if not meant and not common(word):
             meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
             meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
         return meant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib import resources
 
 _WORD = re.compile(r"[^\W\d_]+\d+\.\d+|[^\W_]+")
 _NUMBERED = re.compile(r"([^\W\d_]{3,})(\d+)|(\d+)([^\W\d_]{3,})")
@@ -99,7 +100,10 @@ ORDINARY = _set(
     " hadn didn wouldn couldn shouldn weren expecting nearly almost mostly partly altogether"
     " combined"
 )
-"""Words that people use around a sensor's name."""
+"""Words that people use around a sensor's name, often enough for their typing errors to count."""
+
+RARER = _set((resources.files("edgespike") / "data" / "ordinary.txt").read_text(encoding="utf-8"))
+"""More of them, which count only as they are written: names are too near to so many words."""
 
 ALIASES = {
     "temp": "temperature", "temps": "temperature", "tmp": "temperature", "hum": "humidity",
@@ -188,10 +192,15 @@ def asked_meanings(word: str) -> frozenset[str]:
     return meanings(word) | _MEANT.get(word, frozenset())
 
 
+def common(word: str) -> bool:
+    """Whether a word, as it is written, is used around names."""
+    return any(each in words for each in (word, singular(word)) for words in (ORDINARY, RARER))
+
+
 @lru_cache(maxsize=4096)
 def ordinary(word: str) -> bool:
     """Whether a word, or what it is a typing error for, is one that names no sensor."""
-    if word in FUNCTION or word in ORDINARY or singular(word) in ORDINARY:
+    if word in FUNCTION or common(word):
         return True
     letters = sorted(word)
     return len(word) >= 4 and any(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_daemon import LONG, chunk
 
+from edgespike.agent.rules_file import load_rules, save_rules
 from edgespike.config import Trigger
+from edgespike.errors import DataError
+from edgespike.sensing.memory import Clock
 from edgespike.sensing.picture import ChannelView
-from edgespike.sensing.triggers import Firing, Triggers, facts
+from edgespike.sensing.triggers import Firing, Triggers, WatchMemory, facts
 from edgespike.settings.declared import Number, Seconds
 
 ALERT = f"edgespike/{NODE}/alert"
@@ -203,6 +208,88 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
+def after_restart(rules: list[Trigger], *seen: tuple[float, ChannelView]) -> Triggers:
+    """What another process knows that takes up these rules after these views, by the same clock."""
+    first, second = Triggers(rules), Triggers(rules)
+    for at, each in seen:
+        first.see(each, at)
+    second.recall(list(first.remembered(seen[-1][0])), seen[-1][0])
+    return second
+
+
+def test_what_has_fired_does_not_fire_again_after_a_restart_until_it_ended() -> None:
+    hot = [rule(above=Number("30"), hysteresis=Number("1"))]
+    later = after_restart(hot, (0, view(31)))
+    assert not later.see(view(31), 5)
+    assert not later.see(view(29.5), 6)
+    assert not later.see(view(28), 7)
+    assert times(later.see(view(31), 8)) == [8]
+
+
+def test_what_held_before_a_restart_counts_after_it() -> None:
+    held = [rule(above=Number("30"), held_for=Seconds(10.0))]
+    later = after_restart(held, (0, view(31)), (4, view(31)))
+    assert not later.see(view(31), 9)
+    assert times(later.elapse(12)) == [10]
+
+
+def test_a_cooldown_goes_on_after_a_restart() -> None:
+    later = after_restart([rule(changes=True, cooldown=10.0)], (0, view("a")), (1, view("b")))
+    assert not later.see(view("b"), 3)
+    assert not later.see(view("c"), 4)
+    assert times(later.see(view("d"), 12)) == [12]
+
+
+def test_a_rule_that_was_changed_begins_anew() -> None:
+    first, second = Triggers([rule(above=Number("30"))]), Triggers([rule(above=Number("29"))])
+    first.see(view(31), 0)
+    second.recall(list(first.remembered(1)), 1)
+    assert times(second.see(view(31), 2)) == [2]
+
+
+WATCHES = st.builds(
+    WatchMemory,
+    rule=st.text(max_size=16),
+    channel=st.text(max_size=80),
+    began=st.none() | st.floats(0, 1e9),
+    fired=st.booleans(),
+    last_fired=st.none() | st.floats(0, 1e9),
+    side=st.sampled_from([None, "above", "below"]),
+)
+
+
+@given(st.lists(WATCHES, max_size=5), st.floats(0, 1e6))
+def test_rules_come_back_from_the_disk_as_much_older_as_time_went_by(
+    tmp_path_factory: pytest.TempPathFactory, watches: list[WatchMemory], elapsed: float
+) -> None:
+    path = tmp_path_factory.mktemp("state") / "n.rules"
+    save_rules(path, watches, Clock(1e9, 5.0, "boot"))
+    found = load_rules(path, Clock(1e9 + elapsed, 5.0, "another boot"))
+    assert [(w.rule, w.channel, w.fired, w.side) for w in found] == [
+        (w.rule, w.channel, w.fired, w.side) for w in watches
+    ]
+    for before, after in zip(watches, found, strict=True):
+        for then, now in ((before.began, after.began), (before.last_fired, after.last_fired)):
+            assert (now is None) == (then is None)
+            assert then is None or now == pytest.approx(then + elapsed)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_a_file_with_something_else_is_an_error_with_its_name(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("state") / "n.rules"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        load_rules(path, Clock.now())
+
+
+def test_rules_of_a_clock_that_was_set_back_are_forgotten(tmp_path: Path) -> None:
+    save_rules(tmp_path / "n.rules", [WatchMemory("r", "c", 1, True, 1, None)], Clock(9, 1, "a"))
+    assert load_rules(tmp_path / "n.rules", Clock(8, 1, "b")) == []
+    assert load_rules(tmp_path / "nothing.rules", Clock.now()) == []
+
+
 @pytest.fixture
 def watching(daemon: DaemonProcess, peer: Peer) -> Callable[..., DaemonProcess]:
     """Starts the daemon with the rules; what is given is true of all of them. One prompt is
@@ -329,3 +416,19 @@ def test_an_alert_survives_a_broker_that_is_away_and_a_crash(
     body = late.until(alert(rule="hot")).body
     assert (body["answered"], body["text"]) == (False, "cellar temperature is 31: above 30")
     late.close()
+
+
+def test_a_restart_does_not_repeat_an_alert(
+    watching: Callable[..., DaemonProcess], peer: Peer
+) -> None:
+    daemon = watching()
+    peer.publish("sensors/attic/temperature", "31")
+    peer.until(alert(channel="attic temperature"))
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() == 0
+    daemon.start()
+    while not [e for e in daemon.events("alert") if "cellar" in e["facts"]]:
+        peer.publish("sensors/attic/temperature", "31")
+        peer.publish("sensors/cellar/temperature", "31")
+        time.sleep(0.1)
+    assert len([e for e in daemon.events("alert") if "attic" in e["facts"]]) == 1

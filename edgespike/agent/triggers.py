@@ -22,9 +22,12 @@ import structlog
 from edgespike.agent.desk import MAX_UNCONFIRMED, Desk
 from edgespike.agent.inbox import Inbox, Job
 from edgespike.agent.journal import Key
+from edgespike.agent.rules_file import load_rules, save_rules
 from edgespike.config import Config
+from edgespike.errors import DataError
 from edgespike.messages import Answer, ErrorReply, PromptRequest, new_id
 from edgespike.sensing import Sensing
+from edgespike.sensing.memory import Clock
 from edgespike.sensing.triggers import Firing, Triggers, duration, facts
 from edgespike.telemetry import Counters
 
@@ -58,9 +61,13 @@ class Alerts:
         self._waiting: deque[Job] = deque()
         self._asked: Job | None = None
         self._revision = 0
+        self._unsaved = False
         self._log = structlog.get_logger()
-        if settings.triggers:
+        self._path = settings.state_dir / f"{settings.node}.rules"
+        self._active = bool(settings.triggers)
+        if self._active:
             sensing.follow(self._triggers.wants)
+            self._recall()
         desk.resend(self._topic)
 
     def __len__(self) -> int:
@@ -78,6 +85,8 @@ class Alerts:
             for view in self._sensing.picture(time.time(), names).channels:
                 self._take(self._triggers.see(view, now))
         self._take(self._triggers.elapse(now))
+        if self._unsaved:
+            self._save()
         while self._waiting and self._waiting[0].start_by <= now:
             self._desk.give_up(self._waiting.popleft())
         if self._waiting and self._asked is None and not self._inbox.full:
@@ -88,10 +97,26 @@ class Alerts:
         """Let those that wait go out with their facts."""
         while self._waiting:
             self._desk.give_up(self._waiting.popleft())
+        if self._active:
+            self._save()
+
+    def _recall(self) -> None:
+        try:
+            self._triggers.recall(load_rules(self._path, Clock.now()), time.monotonic())
+        except DataError as error:
+            self._log.warning("rules_not_recalled", reason=str(error))
+
+    def _save(self) -> None:
+        self._unsaved = False
+        try:
+            save_rules(self._path, self._triggers.remembered(time.monotonic()), Clock.now())
+        except OSError as error:
+            self._log.warning("rules_not_saved", reason=str(error))
 
     def _take(self, firings: list[Firing]) -> None:
         for firing in firings:
             self._counters.add("alerts")
+            self._unsaved = True
             if self._desk.unconfirmed >= MAX_UNCONFIRMED:
                 self._counters.add("alerts_dropped")
                 self._log.error("alert_dropped", rule=firing.rule.name, channel=firing.view.name)

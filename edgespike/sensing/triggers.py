@@ -11,7 +11,8 @@ their times only, not on how often `elapse` is called.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from edgespike.config import Trigger, channel_matches
 from edgespike.sensing.picture import ChannelView
 
 _Side = Literal["above", "below"]
+_SIDES: tuple[_Side, ...] = ("above", "below")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,25 @@ class Firing:
     condition: str
     since: float
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WatchMemory:
+    """What is kept of a rule on a channel; times are seconds before the moment of asking.
+
+    `rule` is a digest of all that the rule says: one that was changed begins anew.
+    """
+
+    rule: str
+    channel: str
+    began: float | None
+    fired: bool
+    last_fired: float | None
+    side: str | None
+
+
+def _digest(rule: Trigger) -> str:
+    return hashlib.sha256(repr(rule).encode()).hexdigest()[:16]
 
 
 @dataclass(slots=True, eq=False)
@@ -139,6 +160,31 @@ class Triggers:
             else:
                 self._waiting.pop(watch, None)
         return fired
+
+    def remembered(self, now: float) -> Iterator[WatchMemory]:
+        """What a later process has to know to go on: conditions that hold, and when they fired."""
+        for channel, watches in self._watches.items():
+            for watch in watches:
+                if watch.began is not None or watch.last_fired is not None:
+                    yield WatchMemory(
+                        _digest(watch.rule),
+                        channel,
+                        None if watch.began is None else now - watch.began,
+                        watch.fired,
+                        None if watch.last_fired is None else now - watch.last_fired,
+                        watch.side,
+                    )
+
+    def recall(self, known: Iterable[WatchMemory], now: float) -> None:
+        """Go on from what an earlier process remembered."""
+        for memory in known:
+            for watch in self._watching(memory.channel):
+                if _digest(watch.rule) == memory.rule:
+                    watch.began = None if memory.began is None else now - memory.began
+                    watch.fired = memory.fired
+                    last = memory.last_fired
+                    watch.last_fired = None if last is None else now - last
+                    watch.side = next((s for s in _SIDES if s == memory.side), None)
 
     def _watching(self, channel: str) -> tuple[_Watch, ...]:
         watches = self._watches.get(channel)

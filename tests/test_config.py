@@ -441,6 +441,17 @@ def test_check_reports_problems_as_json_too(tmp_path: Path, capsys: Any) -> None
     assert f"{path}:2: modle: unknown key" in capsys.readouterr().err
 
 
+def test_check_names_a_model_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("node: hall\nmodel:\n  kv: int8\n  path: /nowhere/model.safetensors\n")
+    assert main(["config", "check", str(path)]) == 78
+    assert f"{path}:4: model.path: no such file: /nowhere" in capsys.readouterr().err
+    model = tmp_path / "model.safetensors"
+    model.touch()
+    path.write_text(f"node: hall\nmodel: {{path: {model}}}\n")
+    assert main(["config", "check", str(path)]) == 0
+
+
 def test_init_takes_settings_as_options(tmp_path: Path) -> None:
     path, ca = tmp_path / "c.yaml", tmp_path / "ca certificate.pem"
     ca.touch()

@@ -119,7 +119,7 @@ def test_board_credentials_environment_and_state_reach_the_unit(
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     config = settings(
         tmp_path,
-        board={"cores": 2, "threads": 2, "pin": [2, 3], "watchdog_s": 90},
+        board={"cores": 2, "threads": 2, "pin": [2, 3], "watchdog_s": 90, "lock_memory": True},
         state_dir="/srv/edge spike",
         broker={"host": "${MQTT_HOST:-localhost}", "username": "u"}
         | {"password": {"credential": "mqtt_password"}},
@@ -129,6 +129,7 @@ def test_board_credentials_environment_and_state_reach_the_unit(
     found = lines(text)
     assert found["CPUAffinity"] == "2 3"
     assert found["WatchdogSec"] == "90"
+    assert found["LimitMEMLOCK"] == "infinity"
     assert found["LoadCredential"] == "mqtt_password:/etc/edgespike/mqtt_password"
     assert found["EnvironmentFile"] == "-/etc/edgespike/environment"
     assert found["ReadWritePaths"] == '"/srv/edge spike"'

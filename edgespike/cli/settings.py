@@ -7,10 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgespike.cli import initial
 from edgespike.errors import ConfigError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgespike.settings.yamltree import Node, Problem
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,8 +73,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from edgespike.settings.yamltree import FileProblems, parse_file
 
     try:
-        names = credentials(parse_file(arguments.file))
+        tree = parse_file(arguments.file)
+        names = credentials(tree)
         config = load_standing_in(arguments.file, names)
+        if (problem := _model_problem(arguments.file, tree, config.model.path)) is not None:
+            raise FileProblems([problem])
     except FileProblems as error:
         if not arguments.json:
             raise
@@ -94,6 +100,23 @@ def _check(arguments: argparse.Namespace) -> int:
     print(f"board          {config.board.name}, {config.threads} thread(s), {config.isa}")
     print(f"subscribes to  {', '.join(topics) or 'nothing'}")
     return 0
+
+
+def _model_problem(file: Path, tree: Node, path: Path | str) -> Problem | None:
+    """What keeps the daemon from opening its model, as far as that can be told without reading it.
+
+    It may lie where only the service can look: no problem then.
+    """
+    from edgespike.settings.yamltree import Mapping, Problem
+
+    try:
+        if not isinstance(path, Path) or path.is_file():
+            return None
+    except PermissionError:
+        return None
+    model = tree.entries.get("model") if isinstance(tree, Mapping) else None
+    line = model.key_lines.get("path", model.line) if isinstance(model, Mapping) else 1
+    return Problem(str(file), line, "model.path", f"no such file: {path}")
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -69,6 +69,7 @@ def plan(config: Path, prefix: Path, user_mode: bool) -> Plan:
         memory=needed,
         cpus=settings.board.pin,
         watchdog_s=settings.board.watchdog_s,
+        lock_memory=settings.board.lock_memory,
         credentials=tuple((name, str(folder / name)) for name in names),
         environment_file=str(folder / "environment") if _uses_environment(tree) else None,
         writable=str(own_state) if own_state else None,

@@ -38,6 +38,7 @@ class Facts:
     memory: int
     cpus: tuple[int, ...] = ()
     watchdog_s: int = 60
+    lock_memory: bool = False
     credentials: tuple[tuple[str, str], ...] = ()
     environment_file: str | None = None
     writable: str | None = None
@@ -55,6 +56,9 @@ def service(facts: Facts) -> str:
     start = " ".join([*command, f'"{config}"' if " " in config else config])
     text = _set(text, r"(?:# [^\n]*\n)*ExecStart", f"ExecStart={start}")
     text = _set(text, "MemoryMax", f"MemoryMax={megabytes(facts.memory)}M")
+    if facts.lock_memory:
+        limit = "# The board keeps the model in memory.\nLimitMEMLOCK=infinity"
+        text = _set(text, "OOMPolicy", f"{limit}\nOOMPolicy=stop")
     text = _set(text, "WatchdogSec", f"WatchdogSec={facts.watchdog_s}")
     if facts.cpus:
         cpus = " ".join(map(str, facts.cpus))

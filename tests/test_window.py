@@ -136,6 +136,26 @@ def test_the_age_of_a_retained_value_is_unknown() -> None:
     assert only(ear, T0 + 63).age_s == 1
 
 
+@pytest.mark.parametrize(
+    "told", ['"2023-11-14T22:11:20Z"', '"2023-11-14T23:11:20+01:00"', "1699999880000", "1699999880"]
+)
+def test_a_retained_message_that_tells_the_time_has_an_age(told: str) -> None:
+    ear = sensing("zigbee2mqtt")
+    body = f'{{"temperature": 21, "last_seen": {told}}}'.encode()
+    ear.ingest("zigbee2mqtt/hall", body, T0, retained=True)
+    assert only(ear, T0 + 5).age_s == T0 + 5 - 1_699_999_880
+    ear.ingest("zigbee2mqtt/hall", body, T0 + 10)
+    assert only(ear, T0 + 15).age_s == 5, "clocks may differ: what comes now is of now"
+
+
+@pytest.mark.parametrize("told", ['"2023-11-14T22:11:20"', "12", '"soon"', "1e400", "null", "[]"])
+def test_a_retained_message_with_no_sane_time_has_no_age(told: str) -> None:
+    ear = sensing("zigbee2mqtt")
+    body = f'{{"temperature": 21, "last_seen": {told}}}'.encode()
+    ear.ingest("zigbee2mqtt/hall", body, T0, retained=True)
+    assert only(ear, T0 + 5).age_s is None
+
+
 def test_a_state_is_known_since_it_began_and_its_changes_are_counted() -> None:
     ear = sensing("zigbee2mqtt")
 

@@ -20,11 +20,15 @@ _NOTHING = ValueFacts()
 
 @dataclass(slots=True)
 class Route:
-    """What to do with the messages of one topic. `decode` is None for a device's availability."""
+    """What to do with the messages of one topic. `decode` is None for a device's availability.
+
+    `heard_at` is the key of the time in a message, if it has one.
+    """
 
     origin: Origin
     device: Device
     decode: DecoderFunction | None
+    heard_at: str = ""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from edgespike.settings.declared import NUMBER
@@ -19,6 +20,11 @@ MAX_NUMBER_DIGITS = 400
 MAX_STATE_CHARS = 48
 MAX_NAME_CHARS = 64
 MAX_UNIT_CHARS = 16
+
+SANE_TIME = 1e9
+"""Times before the year 2001 are those of a clock that was never set."""
+_MILLISECONDS = 1e11
+"""From here on, an epoch time is in milliseconds: as seconds it were the year 5138."""
 
 # What firmwares send when there is nothing to say.
 ABSENT = frozenset(
@@ -100,6 +106,25 @@ def read_value(raw: str, states: Mapping[str, str] | None) -> Value | None:
         return None
     text = clean(text, MAX_STATE_CHARS)
     return Value(text, None, None) if text else None
+
+
+def moment(raw: str) -> float | None:
+    """The time that a text tells, in seconds since the epoch: ISO 8601 with its offset, or the
+    epoch's seconds or milliseconds. None for anything else, and for clocks that were never set.
+    """
+    try:
+        time = float(raw)
+    except ValueError:
+        try:
+            told = datetime.fromisoformat(raw)
+        except ValueError:
+            return None
+        if told.tzinfo is None:
+            return None  # which zone's
+        time = told.timestamp()
+    if time >= _MILLISECONDS:
+        time /= 1000
+    return time if SANE_TIME <= time < _MILLISECONDS else None
 
 
 def clean(text: str, limit: int) -> str:

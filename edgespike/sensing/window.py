@@ -16,7 +16,7 @@ from edgespike.sensing.memory import ChannelMemory, WindowMemory
 from edgespike.sensing.naming import channel_name, words
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.sensing.sources import Route, Slot, Source
-from edgespike.sensing.values import MAX_PAYLOAD_BYTES, MAX_STATE_CHARS, clean, read_value
+from edgespike.sensing.values import MAX_PAYLOAD_BYTES, MAX_STATE_CHARS, clean, moment, read_value
 from edgespike.topics import MAX_TOPIC_BYTES, minimal_filters
 from edgespike.units import convert, converts, scale
 
@@ -61,8 +61,9 @@ class Sensing:
     def ingest(self, topic: str, payload: bytes, at: float, *, retained: bool = False) -> int:
         """Take in a message that arrived at `at` (seconds since the epoch).
 
-        A `retained` message was kept by the broker for who knows how long: the age of its readings
-        is unknown (None in the picture), and it goes stale counted from its arrival.
+        A `retained` message was kept by the broker for who knows how long: unless it tells the
+        time, the age of its readings is unknown (None in the picture), and it goes stale counted
+        from its arrival. Of other messages the arrival counts: clocks may differ.
         Returns the number of channels that it updated. Never raises for what is in a message: what
         can't be used is counted (`counts`) and described (`take_problems`).
         """
@@ -82,6 +83,8 @@ class Sensing:
                 readings = route.decode(route.origin, payload, at)
             except ValueError as error:
                 return self._refuse("malformed", topic, str(error))
+            if retained and route.heard_at:
+                readings = _dated(readings, route.heard_at, at)
             events = 0
             for found in readings:
                 if isinstance(found, Presence):
@@ -221,7 +224,8 @@ class Sensing:
                 payload, origin = found
                 if payload != "ignore":
                     device = self._device(number, origin.device)
-                    route = Route(origin, device, source.decoder(payload))
+                    heard_at = source.profile.heard_at
+                    route = Route(origin, device, source.decoder(payload), heard_at)
                 break
         if len(self._routes) >= self._max_routes:
             self._routes.clear()
@@ -402,6 +406,19 @@ class Sensing:
         self._counts[what] += 1
         self._problems.append(clean(f"{what}: {clean(where, 80)}: {problem}", 200))
         return 0
+
+
+def _dated(message: Sequence[Found], key: str, arrival: float) -> Sequence[Found]:
+    """The readings with the time that the one of that key tells, if it does."""
+    told = (found.raw for found in message if isinstance(found, Reading) and found.key == key)
+    time = next((moment(raw) for raw in told), None)
+    if time is None:
+        return message
+    at = min(time, arrival)
+    return [
+        found._replace(at=at) if isinstance(found, Reading) and found.at is None else found
+        for found in message
+    ]
 
 
 def _has(message: Sequence[Found], key: str) -> bool:

@@ -20,15 +20,12 @@ from edgespike.sensing.decoders.reading import (
     Presence,
     Reading,
 )
-from edgespike.sensing.values import NumberText
+from edgespike.sensing.values import SANE_TIME, NumberText
 
 MAX_MEMBERS = 4096
 """Nodes and devices behind them that are remembered."""
 MAX_METRICS = 65536
 """Metrics of all of them; what a birth defines beyond is heard only by name."""
-_SANE_TIME = 1e9
-"""Times before the year 2001 are those of a clock that was never set."""
-
 # Data types (sparkplug_b.proto, enum DataType): bits of the signed ones.
 _SIGNED = {1: 8, 2: 16, 3: 32, 4: 64}
 _DATETIME = 13
@@ -156,7 +153,7 @@ def _readings(member: _Member, metrics: list[_Metric], at: float) -> Iterator[Re
             raw = _signed(raw, known.type)
         unit = metric.unit or (known.unit if known else None)
         time = metric.time
-        time = None if time is None or time < _SANE_TIME else min(time, at)
+        time = None if time is None or time < SANE_TIME else min(time, at)
         yield Reading(name, name, raw, unit=unit, at=time)
         count += 1
         if count == MAX_READINGS:

@@ -15,8 +15,9 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install
 
 import edgespike  # noqa: E402
 from edgespike.convert import convert  # noqa: E402
-from edgespike.errors import DataError, MissingInputError  # noqa: E402
+from edgespike.errors import DataError, MissingInputError, UsageError  # noqa: E402
 from edgespike.model.config import ModelConfig  # noqa: E402
+from training.compare import compare, table  # noqa: E402
 from training.dialogues import batch  # noqa: E402
 from training.export import export  # noqa: E402
 from training.feed import Feed  # noqa: E402
@@ -263,3 +264,19 @@ def test_a_gap_behind_the_anchors_changes_what_is_far_only() -> None:
         with torch.no_grad():
             here, late = (model(tokens, gap=gap)[0] for gap in (0, 1000))
         assert torch.allclose(here, late, atol=1e-3) is same
+
+
+def test_variants_are_trained_on_the_same_and_compared(tmp_path: Path, vocabulary: Path) -> None:
+    shutil.copy(vocabulary, tmp_path)
+    names = ["1m", "1m-dense"]
+    lines: list[str] = []
+    found = compare(tmp_path, lines.append, steps=2, batch=2, only=names)
+    assert [each["tokens"] for each in found] == [2 * 2 * Recipe().length] * 2
+    assert found[0]["bytes_per_token"] < found[0]["parameters"]
+    rows = table(found).splitlines()
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| 1m", "| 1m-dense"]
+    lines.clear()
+    assert compare(tmp_path, lines.append, steps=2, batch=2, only=names) == found
+    assert not lines, "what is done is only read"
+    with pytest.raises(UsageError, match="no variant 9m"):
+        compare(tmp_path, lines.append, steps=2, batch=2, only=["9m"])

@@ -15,6 +15,7 @@ EXAMPLES = """\
 examples:
   python -m training train runs/first --minutes 70     train, or resume what is in runs/first
   python -m training export runs/first                 write the bundled model and its record
+  python -m training compare runs/compare              what spiking costs, by size and kind
   python -m training questions --count 400             write the held-out question set
   python -m training sample --seed 3                   show what the model is trained on
 
@@ -47,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the model of a run as a container")
     export.add_argument("run", type=Path)
     export.add_argument("--target", type=Path, help="default: the bundled model")
+    compared = commands.add_parser("compare", help="train sizes, kinds and variants, and compare")
+    compared.add_argument("directory", type=Path, help="where their runs are")
+    compared.add_argument("--steps", type=int, default=1500, help="of each (default 1500)")
+    compared.add_argument("--batch", type=int, default=10, help="dialogues a step (default 10)")
+    compared.add_argument("--only", nargs="+", default=(), metavar="NAME", help="some of them")
+    compared.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    compared.add_argument("--compile", action="store_true", help="as for train")
     questions = commands.add_parser("questions", help="write a held-out question set as JSON lines")
     questions.add_argument("--target", type=Path, help="default: the bundled set")
     questions.add_argument("--split", choices=("dev", "test"), default="test")
@@ -82,6 +90,23 @@ def _train(args: argparse.Namespace) -> None:
         export(args.run)
 
 
+def _compare(args: argparse.Namespace) -> None:
+    import torch
+
+    from training.compare import compare, table
+
+    torch.set_num_threads(args.threads)
+    found = compare(
+        args.directory,
+        lambda line: print(line, flush=True),
+        steps=args.steps,
+        batch=args.batch,
+        only=args.only,
+        fuse=args.compile,
+    )
+    print(table(found))
+
+
 def main() -> int:
     args = _parser().parse_args()
     try:
@@ -91,6 +116,8 @@ def main() -> int:
             from training.export import export
 
             export(args.run, args.target)
+        elif args.command == "compare":
+            _compare(args)
         elif args.command == "questions":
             from training.questions import write_questions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from functools import lru_cache
 from importlib import resources
 
@@ -100,10 +101,15 @@ ORDINARY = _set(
     " hadn didn wouldn couldn shouldn weren expecting nearly almost mostly partly altogether"
     " combined"
 )
-"""Words that people use around a sensor's name, often enough for their typing errors to count."""
+"""Words that people use around a sensor's name."""
 
 RARER = _set((resources.files("edgespike") / "data" / "ordinary.txt").read_text(encoding="utf-8"))
-"""More of them, which count only as they are written: names are too near to so many words."""
+"""More of them. Only long ones count when they are mistyped: names are near to so many words."""
+
+_TYPED: dict[str, list[str]] = defaultdict(list)
+for _each in ORDINARY | RARER:
+    if len(_each) >= (4 if _each in ORDINARY else 7):
+        _TYPED[_each[0]].append(_each)
 
 ALIASES = {
     "temp": "temperature", "temps": "temperature", "tmp": "temperature", "hum": "humidity",
@@ -202,12 +208,15 @@ def ordinary(word: str) -> bool:
     """Whether a word, or what it is a typing error for, is one that names no sensor."""
     if word in FUNCTION or common(word):
         return True
+    return any(_mistyped(each) for each in dict.fromkeys((word, singular(word))))
+
+
+def _mistyped(word: str) -> bool:
     letters = sorted(word)
     return len(word) >= 4 and any(
-        word[0] == known[0]
+        abs(len(word) - len(known)) < 2
         and (letters == sorted(known) or (len(word) > 4 and _distance(word, known) < 2))
-        for known in ORDINARY
-        if len(known) >= 4 and abs(len(word) - len(known)) < 2
+        for known in _TYPED.get(word[0], ())
     )
 
 

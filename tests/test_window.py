@@ -126,6 +126,25 @@ def test_offline_counts_also_when_it_is_heard_before_the_first_value() -> None:
     assert only(ear, T0).stale
 
 
+def test_a_value_that_is_said_to_be_gone_is_stale_until_it_comes_back() -> None:
+    ear = sensing("statestream")
+    topic = "homeassistant/sensor/hall_temperature/state"
+    ear.ingest(topic, b"unavailable", T0)
+    ear.ingest(topic, b"21", T0)
+    seen, _ = ear.changes_since(0, T0 + 1)
+    ear.ingest(topic, b"unknown", T0 + 2)
+    assert not only(ear, T0 + 3).stale
+    ear.ingest(topic, b"unavailable", T0 + 10)
+    ear.ingest(topic, b"unavailable", T0 + 20)
+    view = only(ear, T0 + 30)
+    assert (view.text, view.stale, view.offline_s) == ("21", True, 20)
+    seen, changed = ear.changes_since(seen, T0 + 30)
+    assert changed == (view.name,)
+    ear.ingest(topic, b"21", T0 + 40)
+    assert (only(ear, T0 + 41).stale, only(ear, T0 + 41).offline_s) == (False, None)
+    assert ear.changes_since(seen, T0 + 41)[1] == (view.name,)
+
+
 def test_the_age_of_a_retained_value_is_unknown() -> None:
     ear = plain(hall_temperature=ChannelSettings(stale_after=60.0))
     ear.ingest(TOPIC, b"21", T0, retained=True)

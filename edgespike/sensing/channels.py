@@ -44,6 +44,8 @@ class Channel:
     whether `at` is the time of the reading: a retained message says when it arrived, not when it
     was measured. `since` is when its state, or the limit state of its number, began.
 
+    `gone_since` is when it was said that there is no value any more.
+
     `revision` is that of the last change that matters: `told` is what the number was then, and
     `fresh` whether it was young enough.
     """
@@ -62,6 +64,7 @@ class Channel:
     dated: bool = True
     limit: LimitState | None = None
     since: float | None = None
+    gone_since: float | None = None
     history: History | None = field(default=None, repr=False)
     changes: History | None = field(default=None, repr=False)
     revision: int = 0
@@ -113,6 +116,7 @@ class Channel:
         """What the channel says at `now`."""
         settings, text = self.settings, self.text
         away = self.device.unreachable_since if self.device is not None else None
+        away = self.gone_since if away is None else away
         offline = max(0.0, now - away) if away is not None else None
         if text is None:
             return ChannelView(

@@ -20,6 +20,9 @@ from edgespike.sensing.values import MAX_PAYLOAD_BYTES, MAX_STATE_CHARS, clean, 
 from edgespike.topics import MAX_TOPIC_BYTES, minimal_filters
 from edgespike.units import convert, converts, scale
 
+_GONE = "unavailable"
+"""What Home Assistant and others say for a value that there is no more, for lack of its device."""
+
 MAX_PROBLEMS = 32
 MAX_NEWS = 4096
 _SLICE = 64
@@ -263,6 +266,10 @@ class Sensing:
         value = read_value(reading.raw, slot.facts.states)
         if value is None:
             self._counts["absent"] += 1
+            known = slot.channel
+            if known and known.gone_since is None and reading.raw.strip().casefold() == _GONE:
+                known.gone_since = at
+                self._touch(known)
             return 0
         text, number = value.text, value.number
         if number is not None and not slot.least <= number <= slot.most:
@@ -288,6 +295,8 @@ class Sensing:
         if not dated and channel.dated and channel.text == text:
             return 0  # what the broker kept is what we know, and know the age of
         matters = channel.update(text, number, slot.unit, time, dated, self._span)
+        if channel.gone_since is not None:
+            channel.gone_since, matters = None, True
         if not channel.fresh:
             matters = True
             self._expect_stale(channel)

@@ -280,3 +280,17 @@ def test_variants_are_trained_on_the_same_and_compared(tmp_path: Path, vocabular
     assert not lines, "what is done is only read"
     with pytest.raises(UsageError, match="no variant 9m"):
         compare(tmp_path, lines.append, steps=2, batch=2, only=["9m"])
+
+
+def test_a_run_may_begin_with_fewer_hidden_units(
+    new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The new ones say nothing yet: the model is the one that it began with."""
+    small = new_run()
+    torch.save({"model": small.model.state_dict()}, tmp_path / "checkpoint.pt")
+    wide = replace(small.recipe, hidden=2 * small.recipe.hidden)
+    run = open_run(small.directory.parent / "wide", wide, start=tmp_path / "checkpoint.pt")
+    tokens = torch.randint(0, small.recipe.pieces, (2, 12))
+    with torch.no_grad():
+        before, after = small.model(tokens)[0], run.model(tokens)[0]
+    assert torch.allclose(before, after, atol=1e-5)

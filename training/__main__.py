@@ -17,6 +17,7 @@ examples:
   python -m training export runs/first                 write the bundled model and its record
   python -m training compare runs/compare              what spiking costs, by size and kind
   python -m training questions --count 400             write the held-out question set
+  python -m training associate                         learn which words mean which sensors
   python -m training sample --seed 3                   show what the model is trained on
 
 Training stops at the end of its plan or on Ctrl-C, saves, and resumes when it is called again. The
@@ -60,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     questions.add_argument("--split", choices=("dev", "test"), default="test")
     questions.add_argument("--count", type=int, default=400)
     questions.add_argument("--seed", type=int, default=2024)
+    associated = commands.add_parser("associate", help="learn which words mean which sensors")
+    associated.add_argument("--target", type=Path, help="default: that of the package")
+    associated.add_argument("--count", type=int, default=30000, help="questions (default 30000)")
+    associated.add_argument("--rounds", type=int, default=8, help="over them (default 8)")
+    associated.add_argument("--seed", type=int, default=1)
     sample = commands.add_parser("sample", help="print a few dialogues")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--count", type=int, default=3)
@@ -122,6 +128,10 @@ def main() -> int:
             from training.questions import write_questions
 
             write_questions(args.target, count=args.count, seed=args.seed, split=args.split)
+        elif args.command == "associate":
+            from training.associate import TARGET, associate
+
+            associate(args.count, rounds=args.rounds, seed=args.seed, target=args.target or TARGET)
         else:
             from training.dialogues import show
 

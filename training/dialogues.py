@@ -23,6 +23,7 @@ from edgespike.prompting import (
 from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import relevance
 from training.scenes import Scene, Split, later, scene
+from training.situations import Situated, situations
 from training.turns import SINGLE, WHOLE, Asker, Turn, clean_turn
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
@@ -36,6 +37,20 @@ _SPARE = tuple(family for family in WHOLE if family != "other")
 def scene_size(rng: random.Random) -> int:
     """Channels of a scene: few most of the time, up to 60."""
     return min(60, 1 + int(rng.expovariate(1 / 9)))
+
+
+SITUATED = 0.5
+"""Share of dialogues about a situation that was written by hand."""
+
+
+def asker_of(rng: random.Random, split: Split) -> Asker:
+    """Somebody who asks about a new scene."""
+    known = situations()[split]
+    while known and rng.random() < SITUATED:
+        asker = Situated(rng, split, rng.choice(known))
+        if asker.channels:
+            return asker
+    return Asker(rng, split, scene(rng, split, scene_size(rng)))
 
 
 def next_turn(asker: Asker, asked: list[Turn]) -> Turn:
@@ -54,7 +69,7 @@ def show(seed: int, count: int) -> Iterator[str]:
     """Turns with their focus, to be read by people."""
     rng = random.Random(seed)
     for _ in range(count):
-        asker = Asker(rng, "train", scene(rng, "train", scene_size(rng)))
+        asker = asker_of(rng, "train")
         asked: list[Turn] = []
         for _ in range(4):
             asked.append(next_turn(asker, asked))
@@ -70,7 +85,7 @@ def show(seed: int, count: int) -> Iterator[str]:
 def corpus(rng: random.Random, split: Split) -> Iterator[str]:
     """Endless lines of text as they are encoded one by one: facts, questions and answers."""
     while True:
-        asker = Asker(rng, split, scene(rng, split, scene_size(rng)))
+        asker = asker_of(rng, split)
         yield from (describe(c) for c in asker.channels[:4])
         for _ in range(8):
             found = asker.drawn()
@@ -108,8 +123,9 @@ def _begin(rng: random.Random, whole: Dialogue, first: Scene, budget: int) -> Sc
     """
     tokenizer, template = whole.tokenizer, whole.template
     style = rng.random()
-    room = rng.randrange(40, 160) if style < 0.2 else 3
-    room = min(room, budget)
+    room = 3
+    if style < 0.2:
+        room = min(rng.randrange(40, rng.choice((160, 160, 420))), budget - ANSWER_ROOM)
     whole.add(key_frame(first.picture, tokenizer=tokenizer, template=template, budget=room))
     if style >= 0.1:
         return first
@@ -133,16 +149,16 @@ def dialogue(
     before: so a context of tokens teaches more answers.
     """
     whole = Dialogue(tokenizer, template, length)
-    current = _begin(rng, whole, scene(rng, split, scene_size(rng)), length)
+    asker = asker_of(rng, split)
+    asker.scene = _begin(rng, whole, asker.scene, length)
     bare = replace(template, focus=0)
     asked: list[Turn] = []
     misses = 0
     while misses < 2:
-        asker = Asker(rng, split, current)
         found = next_turn(asker, asked)
         previous = [each.question for each in asked]
         block = turn(
-            current.picture,
+            asker.scene.picture,
             found.question,
             tokenizer=tokenizer,
             template=template,
@@ -158,13 +174,17 @@ def dialogue(
             if again is None:
                 break
             block = turn(
-                current.picture, again.question, tokenizer=tokenizer, template=bare, budget=length
+                asker.scene.picture,
+                again.question,
+                tokenizer=tokenizer,
+                template=bare,
+                budget=length,
             )
             if not whole.add(block, again):
                 break
             asked.append(again)
         if rng.random() < 0.3:
-            current = later(rng, current)
+            asker.scene = later(rng, asker.scene)
     return whole
 
 

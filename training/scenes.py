@@ -151,12 +151,20 @@ def subject(rng: random.Random, split: Split) -> str:
             return name
 
 
-def _join(rng: random.Random, style: str, place: str, quantity: str) -> str:
+def reserved(name: str, split: Split) -> bool:
+    """Whether `name` holds a place or device that belongs to another split."""
+    words = name.casefold().replace("_", " ").replace("-", " ").split()
+    runs = {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
+    return any(split_of(place) != split for place in _PLACES if place in runs)
+
+
+def styled(style: str, name: str) -> str:
+    """A name as one installation writes its names."""
     if style == "snake":
-        return f"{place}_{quantity}".replace(" ", "_")
+        return name.replace(" ", "_").lower()
     if style == "title":
-        return f"{place} {quantity}".title() if place.islower() else f"{place} {quantity}"
-    return f"{place} {quantity}"
+        return name.title() if name.islower() else name
+    return name
 
 
 def _value(rng: random.Random, quantity: Quantity) -> tuple[str, float, int]:
@@ -201,7 +209,8 @@ class Habit:
     kinds: bool
 
 
-def _habit(rng: random.Random) -> Habit:
+def habit_of(rng: random.Random) -> Habit:
+    """Draws the habits of a scene."""
     return Habit(
         style=rng.choices(("plain", "snake", "title"), (84, 8, 8))[0],
         trends=rng.choice((0.0, 0.5, 0.9)),
@@ -288,10 +297,12 @@ def state_channel(
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture, and of each channel the place and the word for what it measures."""
+    """A picture; of each channel the place and the word for what it measures, and the states that
+    it can be in (none for numbers)."""
 
     picture: Picture
     parts: tuple[tuple[str, str], ...]
+    states: tuple[tuple[str, ...], ...]
 
 
 def scene(rng: random.Random, split: Split, size: int) -> Scene:
@@ -300,7 +311,7 @@ def scene(rng: random.Random, split: Split, size: int) -> Scene:
     Places and quantities recur within a scene, and some places are another's name with a word more
     or another number, so that only the whole name decides.
     """
-    habit = _habit(rng)
+    habit = habit_of(rng)
     places = [subject(rng, split) for _ in range(max(1, round(size * rng.uniform(0.2, 0.8))))]
     for index in range(1, len(places)):
         if rng.random() < habit.alike:
@@ -311,6 +322,7 @@ def scene(rng: random.Random, split: Split, size: int) -> Scene:
     states = rng.sample(STATES, k=rng.choice((1, 2, 3)))
     channels: dict[str, ChannelView] = {}
     parts: list[tuple[str, str]] = []
+    known: list[tuple[str, ...]] = []
     for _ in range(4 * size):
         if len(channels) == size:
             break
@@ -319,7 +331,7 @@ def scene(rng: random.Random, split: Split, size: int) -> Scene:
         names, values = rng.choice(states)
         worded = rng.random() < habit.states
         what = rng.choice(names if worded else quantity.names)
-        name = _join(rng, habit.style, place, what)
+        name = styled(habit.style, f"{place} {what}")
         if name.casefold() in channels:
             continue
         channels[name.casefold()] = (
@@ -328,8 +340,9 @@ def scene(rng: random.Random, split: Split, size: int) -> Scene:
             else channel(rng, habit, name, quantity)
         )
         parts.append((place, what))
+        known.append(values if worded else ())
     views = tuple(channels.values())
-    return Scene(Picture(1.7e9 + rng.randrange(10**8), views), tuple(parts))
+    return Scene(Picture(1.7e9 + rng.randrange(10**8), views), tuple(parts), tuple(known))
 
 
 def _alike(rng: random.Random, place: str) -> str:
@@ -345,11 +358,14 @@ def _alike(rng: random.Random, place: str) -> str:
 def later(rng: random.Random, scene: Scene) -> Scene:
     """The scene some time after: some values and states are others."""
     seconds = rng.choice((3.0, 20.0, 90.0, 600.0))
-    channels = tuple(_changed(rng, c, seconds) for c in scene.picture.channels)
+    both = zip(scene.picture.channels, scene.states, strict=True)
+    channels = tuple(_changed(rng, c, states, seconds) for c, states in both)
     return replace(scene, picture=Picture(scene.picture.taken_at + seconds, channels))
 
 
-def _changed(rng: random.Random, c: ChannelView, seconds: float) -> ChannelView:
+def _changed(
+    rng: random.Random, c: ChannelView, states: tuple[str, ...], seconds: float
+) -> ChannelView:
     known = c.text is not None and not c.stale
     if known and c.number is not None and rng.random() < 0.6:
         decimals = len((c.text or "").partition(".")[2])
@@ -373,10 +389,9 @@ def _changed(rng: random.Random, c: ChannelView, seconds: float) -> ChannelView:
             maximum=c.maximum and max(c.maximum, text, key=float),
             since_s=since,
         )
-    if known and c.number is None and rng.random() < 0.4:
-        values = next(values for _, values in STATES if c.text in values)
+    if known and states and rng.random() < 0.4:
         age = None if c.age_s is None else 1.0
-        return replace(c, text=rng.choice(values), age_s=age, since_s=c.since_s and 1.0)
+        return replace(c, text=rng.choice(states), age_s=age, since_s=c.since_s and 1.0)
     return replace(
         c,
         age_s=None if c.age_s is None else c.age_s + seconds,

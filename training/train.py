@@ -75,6 +75,9 @@ VOCABULARY = "tokenizer.model"
 PER_PIECE = ("text_embedding.weight", "output_proj.weight", "prior_net.2.weight")
 """Tensors with a row for every piece."""
 
+HIDDEN_IN, HIDDEN_OUT = "ffn.up.weight", "ffn.down.weight"
+"""Tensors with a row, and with a column, for every hidden unit."""
+
 RECOMPUTED = ("v_mem", "_cached_mask", "inv_freq")
 """Entries of official checkpoints that are no parameters."""
 
@@ -86,7 +89,8 @@ def open_run(
 
     A new run begins with the weights of the official checkpoint `start`, if one is given: its
     `tokenizer.model` must lie beside it or in `directory` and its shape must be the recipe's
-    (MissingInputError, DataError). Marks that the tokenizer lacks become its last pieces.
+    (MissingInputError, DataError), but for fewer hidden units: the model gets more of them that say
+    nothing yet. Marks that the tokenizer lacks become its last pieces.
 
     A resumed run keeps its recipe; `steps`, `minutes`, `batch`, `rate` and `prompt_weight` are
     those given now.
@@ -153,10 +157,13 @@ def _begin_with(model: nn.Module, start: Path) -> None:
         if not any(part in name for part in RECOMPUTED)
     }
     own = model.state_dict()
-    for name, given in weights.items():
-        # New pieces keep the rows that the model drew for them.
-        if name.endswith(PER_PIECE) and given.shape[1:] == own[name].shape[1:]:
+    for name, given in [(n, w) for n, w in weights.items() if n in own]:
+        more = own[name].shape[-1] - given.shape[-1] if name.endswith(HIDDEN_OUT) else 0
+        # New pieces and hidden units keep the rows that the model drew for them.
+        if name.endswith((*PER_PIECE, HIDDEN_IN)) and given.shape[1:] == own[name].shape[1:]:
             weights[name] = torch.cat([given, own[name][given.shape[0] :]])
+        elif more > 0:
+            weights[name] = torch.nn.functional.pad(given, (0, more))
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:

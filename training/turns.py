@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgespike.prompting.focus import MAX_LISTED, Line, groups_of, kind_of
-from edgespike.prompting.relevance import relevance
+from edgespike.prompting.focus import MAX_DETAILED, MAX_LISTED, Line, groups_of, kind_of
+from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.words import ALIASES
 from edgespike.sensing.picture import ChannelView
 from training import answers
@@ -50,6 +50,16 @@ WHOLE: dict[str, Callable[[Sequence[ChannelView]], str]] = {
     "other": lambda channels: answers.OTHER,
 }
 """Answers about the whole picture."""
+
+GROUPED: dict[str, Callable[[Line], str | None]] = {
+    "highest": lambda group: answers.extreme(group, "max", "highest"),
+    "lowest": lambda group: answers.extreme(group, "min", "lowest"),
+    "mean": answers.mean,
+    "count": answers.count,
+    "states": answers.states,
+    "each": lambda group: None,
+}
+"""Answers about all sensors of a kind, from their line; `each` names them instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,10 @@ class Asker:
 
     def __init__(self, rng: random.Random, split: Split, scene: Scene) -> None:
         self.rng, self.split, self.scene = rng, split, scene
-        self.channels = scene.picture.channels
+
+    @property
+    def channels(self) -> tuple[ChannelView, ...]:
+        return self.scene.picture.channels
 
     def turn(self, family: str) -> Turn | None:
         """A question of `family` that this scene can answer, or None when it can't."""
@@ -110,10 +123,10 @@ class Asker:
             "several": self._several,
             "partly": self._partly,
             "compare": self._compare,
-            "highest": lambda: self._extreme("highest", "max"),
-            "lowest": lambda: self._extreme("lowest", "min"),
-            "mean": lambda: self._grouped("mean", answers.mean),
-            "count": lambda: self._grouped("count", answers.count),
+            "highest": lambda: self._extreme("highest"),
+            "lowest": lambda: self._extreme("lowest"),
+            "mean": lambda: self._grouped("mean"),
+            "count": lambda: self._grouped("count"),
             "states": self._states,
         }
         return make[family]()
@@ -156,8 +169,8 @@ class Asker:
         return self.rng.choice((place, place, place, what, " ".join(words)))
 
     def _state(self, c: ChannelView) -> str:
-        values = next((v for _, v in STATES if c.text in v), None)
-        if values is None or c.number is not None:
+        values = self.scene.states[self.channels.index(c)]
+        if not values or c.text is None:
             return self.rng.choice(("too high", "too low", "in alarm", "so", "out of range"))
         return self.rng.choice((c.text or "", *values))
 
@@ -320,12 +333,12 @@ class Asker:
         shown = [self.channels[i] for i in fits[:MAX_LISTED]]
         return Turn("each", question, answers.several(shown, len(fits)))
 
-    def _extreme(self, family: str, mark: str) -> Turn | None:
+    def _extreme(self, family: str) -> Turn | None:
         picked = self._kind()
         grouped = picked and self._group(picked[0])
         if not picked or not grouped:
             return None
-        answer = answers.extreme(grouped[0][0], mark, family)
+        answer = GROUPED[family](grouped[0][0])
         if answer is None:
             return None
         everyday = f"{family} of {picked[0]}"
@@ -333,10 +346,10 @@ class Asker:
             return Turn(family, self._ask(everyday), answer)
         return Turn(family, self._ask(family, q=picked[0]), answer)
 
-    def _grouped(self, family: str, make: Callable[[Line], str | None]) -> Turn | None:
+    def _grouped(self, family: str) -> Turn | None:
         picked = self._kind()
         grouped = picked and self._group(picked[0])
-        answer = make(grouped[0][0]) if grouped else None
+        answer = GROUPED[family](grouped[0][0]) if grouped else None
         if not picked or answer is None:
             return None
         return Turn(family, self._ask(family, q=picked[0]), answer)
@@ -359,8 +372,7 @@ class Asker:
                 return None
             found = relevance(self.channels, before.question)
             groups = list(groups_of([self.channels[i] for i in found.maybe]))
-            mark = "max" if kind == "highest" else "min"
-            answer = answers.extreme(groups[0], mark, kind) if groups else None
+            answer = GROUPED[kind](groups[0]) if groups else None
             return (answer and Turn(family, self._ask(family), answer)) or None
         if len(before.about) != 1 or before.family not in SINGLE:
             return None
@@ -380,6 +392,11 @@ class Asker:
         return Turn(family, question, answers.several([self.channels[other]]), (other,))
 
 
+def detailed_of(found: Relevance) -> tuple[int, ...]:
+    """The channels of which the focus tells all: what matches, or else what may if it is little."""
+    return found.match or (found.maybe if len(found.maybe) <= MAX_DETAILED else ())
+
+
 def clean_turn(turn: Turn, channels: Sequence[ChannelView], previous: Sequence[str]) -> bool:
     """Whether code finds for the question what its answer needs: what a model can learn from."""
     if not turn.about:
@@ -388,9 +405,11 @@ def clean_turn(turn: Turn, channels: Sequence[ChannelView], previous: Sequence[s
     if turn.family == "place":
         return True
     if turn.family == "compare":
-        return set(found.match) == set(turn.about)
+        return set(detailed_of(found)) == set(turn.about)
     if len(turn.about) > 1:
-        return found.match == turn.about
+        return detailed_of(found) == turn.about
     if turn.family.startswith("follow_"):
         return (found.before or found.match) == turn.about
+    if found.maybe and turn.family in SINGLE:  # told in detail
+        return turn.about[0] in (*detailed_of(found), found.likely)
     return found.match == turn.about and (turn.family == "partly") == bool(found.unknown)

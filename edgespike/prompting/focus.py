@@ -103,10 +103,19 @@ def focus_lines(channels: Sequence[ChannelView], found: Relevance) -> Iterator[t
     groups = list(groups_of([channels[c] for c in several]))
     yield tuple(groups[:MAX_GROUPS])
     if found.maybe:
-        listed: list[Line] = [brief("maybe", channels[c]) for c in found.maybe[:MAX_LISTED]]
-        yield tuple(listed + _more(len(found.maybe) - len(listed)))
+        yield tuple(_maybe(channels, found))
     if not found.sure:
         yield from whole(channels, fully=not several and not found.match)
+
+
+def _maybe(channels: Sequence[ChannelView], found: Relevance) -> list[Line]:
+    """Some of those that fit, in detail where they are few or likely."""
+    shown = found.maybe[:MAX_LISTED]
+    if found.likely is not None and found.likely not in shown:
+        shown = (*shown[:-1], found.likely)
+    full = shown if len(found.maybe) <= MAX_DETAILED else (found.likely,)
+    lines = [(detailed if c in full else brief)("maybe", channels[c]) for c in shown]
+    return lines + _more(len(found.maybe) - len(lines))
 
 
 def _more(count: int) -> list[Line]:

@@ -2,7 +2,8 @@
 
 A question is cut into words. Those of a name, with typing errors, other endings and everyday words
 ("warm" for a temperature), are *matched*; ordinary words of questions are passed over; what is left
-is *unknown*. What is asked about the channels (their value, trend, ...) is for the model to say.
+is *unknown*, unless learned associations tell what it stands for. What is asked about the channels
+(their value, trend, ...) is for the model to say.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from edgespike.prompting.association import MARGIN, Ruled, learned, names_another, odds
 from edgespike.prompting.words import (
     ALIASES,
     CONJUNCTIONS,
@@ -39,20 +41,24 @@ MAX_PREVIOUS = 4
 MAX_WORDS = 64
 """Words of a question that are looked at."""
 
+MAX_MEANT = 2
+"""So many channels that a question means without their names are its match, more are a group."""
+
 
 @dataclass(frozen=True, slots=True)
 class Relevance:
     """Indices of channels by how they fit a question.
 
     `match`: the question holds the whole name, or only this channel fits what it names. `before`:
-    what it means if it leans on those before it. `maybe`: several fit all that it names. `near`:
-    they share words with it. `unknown` are the things it names that are no channel. `sure`: the
-    match is by whole names.
+    what it means if it leans on those before it. `maybe`: several fit all that it names, and which
+    of them is `likely` meant if it is only one. `near`: they share words with it. `unknown` are the
+    things it names that are no channel. `sure`: the match is by whole names.
     """
 
     match: tuple[int, ...] = ()
     before: tuple[int, ...] = ()
     maybe: tuple[int, ...] = ()
+    likely: int | None = None
     near: tuple[int, ...] = ()
     unknown: tuple[str, ...] = ()
     sure: bool = False
@@ -150,6 +156,13 @@ class _Question:
         own = {m for needed in name.needed for m in needed}
         return not any(meanings(w) & own for w in near)
 
+    def may_mean(self, channel: int) -> bool:
+        """Whether no word that a channel leaves unexplained must be another's."""
+        places = self.matched[channel][0]
+        words = {singular(w) for i, w in enumerate(self.words) if i not in places}
+        own = {singular(w) for w in self.names[channel].words}
+        return not any(names_another(word, learned()) for word in words - own)
+
     @property
     def hit(self) -> frozenset[int]:
         """Places that some name explains."""
@@ -225,10 +238,30 @@ def relevance(
 ) -> Relevance:
     """How `channels` fit `question`; `previous` are the questions before it, the latest last.
 
-    Cost: one pass over the names, and over their distinct words for each word that none has.
+    Where the rules don't find the channel, what was learned of words decides. Cost: one pass over
+    the names, and over their distinct words for each word that none has.
     """
-    names = [_name(channel.name, channel.quantity) for channel in channels]
-    asked = _Question(question, names)
+    asked = _Question(question, [_name(channel.name, channel.quantity) for channel in channels])
+    found = _by_rules(channels, asked, previous)
+    if found.match or found.before:
+        return found
+    scores = odds(channels, question, _ruled(asked, found), learned())
+    if len(found.maybe) > 1:
+        best, second = sorted(found.maybe, key=lambda c: -scores[c])[:2]
+        clear = scores[best] > scores[second] + MARGIN
+        return replace(found, likely=best if clear else None)
+    meant = [c for c, score in enumerate(scores) if score > MARGIN and asked.may_mean(c)]
+    if not meant:
+        return found
+    if len(meant) > MAX_MEANT:
+        return Relevance(maybe=tuple(meant))
+    first = {c: min(asked.matched[c][0], default=MAX_WORDS) for c in meant}
+    return Relevance(match=tuple(sorted(meant, key=lambda c: (first[c], -scores[c]))))
+
+
+def _by_rules(
+    channels: Sequence[ChannelView], asked: _Question, previous: Sequence[str]
+) -> Relevance:
     runs, hit = asked.runs(), asked.hit
     full = _full(asked, runs)
     phrases = asked.phrases()
@@ -254,7 +287,19 @@ def relevance(
     if not maybe and previous:
         earlier = relevance(channels, previous[-1], previous[-MAX_PREVIOUS:-1])
         return Relevance(before=earlier.match or earlier.before, maybe=earlier.maybe)
-    return Relevance(maybe=tuple(maybe), before=_before(maybe, previous, names))
+    return Relevance(maybe=tuple(maybe), before=_before(maybe, previous, asked.names))
+
+
+def ruled(channels: Sequence[ChannelView], question: str) -> Ruled:
+    """What the rules alone say to a question that leans on no other."""
+    asked = _Question(question, [_name(c.name, c.quantity) for c in channels])
+    return _ruled(asked, _by_rules(channels, asked, ()))
+
+
+def _ruled(asked: _Question, found: Relevance) -> Ruled:
+    words = [singular(word) for word in asked.words]
+    explained = [frozenset(words[i] for i in places) for places, _, _ in asked.matched]
+    return Ruled(explained, found.match, found.sure, found.maybe, bool(found.unknown))
 
 
 def _places(phrase: list[list[int]]) -> set[int]:

@@ -180,7 +180,7 @@ def test_associations_are_learned_from_questions() -> None:
         word = ("panels", "motorcar")[meant]
         text = rng.choice(("how are the {}", "the {}?", "{} now")).format(word)
         given.append(Example(text, (PANELS, CAR), frozenset({meant}), number))
-    weights = learn(given, rounds=10, seed=0)
+    weights = learn(given, rounds=100, seed=0)
     assert accuracy(weights, given)[0] > 0.99
     assert set(weights.words["panel"]) & {"pv", "unit:W", "kind:power", "power"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgespike.prompting.association import COST, Ruled, Weights, learned, odds
+from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import relevance
 from edgespike.sensing.picture import ChannelView
 from training.associate import Example, accuracy, examples, learn
@@ -165,11 +166,36 @@ def test_what_was_learned_finds_what_has_another_name() -> None:
     assert (found.match, found.unknown) == ((0,), ())
 
 
-def test_what_was_learned_takes_no_strange_name_for_a_known_one() -> None:
-    for question in ("what's the sauna temperature?", "is pump-09 running?", "kiln pressure?"):
-        found = relevance([PANELS, CAR], question)
-        assert (found.match, found.maybe) == ((), ()), question
-        assert found.unknown, question
+@pytest.mark.parametrize(
+    ("known", "question"),
+    [
+        ("boiler 4 1 weight", "Sorry, the boiler 4 1 B weight was what?"),
+        ("chiller_129c battery voltage", "report the chiller_129c 17 battery voltage"),
+        ("wysk line pressure", "what is the wysk bilvöm line pressure"),
+        ("room 4 vibration", "is the speed in room 4 rising"),
+    ],
+)
+def test_what_was_learned_takes_no_other_name_for_a_known_one(known: str, question: str) -> None:
+    unit = {"weight": "kg", "voltage": "V", "pressure": "bar", "vibration": "mm/s"}
+    quantity = known.split()[-1]
+    channel = ChannelView(known, "4", 4.0, unit[quantity], quantity)
+    found = relevance([channel, PANELS, CAR], question)
+    assert (found.match, found.maybe) == ((), ())
+    assert found.unknown
+
+
+def test_the_likely_one_of_several_is_told_in_detail() -> None:
+    battery = [
+        ChannelView("Battery temperature", "21", 21.0, "°C", "temperature", 5.0),
+        ChannelView("Battery voltage", "12.6", 12.6, "V", "voltage", 5.0),
+        ChannelView("Battery charge", "80", 80.0, "%", "charge", 5.0),
+        ChannelView("Battery current", "3", 3.0, "A", "current", 5.0),
+    ]
+    found = relevance(battery, "how full is the battery")
+    assert (found.maybe, found.likely) == ((0, 1, 2, 3), 2)
+    shown = [line for lines in focus_lines(battery, found) for line in lines]
+    told = [line for line in shown if line[0][0] == "maybe" and ("unit", "%") in line]
+    assert [line[0][1] for line in told] == ["Battery charge"]
 
 
 def test_associations_are_learned_from_questions() -> None:

@@ -283,11 +283,12 @@ def test_variants_are_trained_on_the_same_and_compared(tmp_path: Path, vocabular
 
 
 def test_a_run_may_begin_with_fewer_hidden_units(
-    new_run: Callable[..., Run], tmp_path: Path
+    new_run: Callable[..., Run], vocabulary: Path, tmp_path: Path
 ) -> None:
     """The new ones say nothing yet: the model is the one that it began with."""
     small = new_run()
     torch.save({"model": small.model.state_dict()}, tmp_path / "checkpoint.pt")
+    shutil.copy(vocabulary, tmp_path)
     wide = replace(small.recipe, hidden=2 * small.recipe.hidden)
     run = open_run(small.directory.parent / "wide", wide, start=tmp_path / "checkpoint.pt")
     tokens = torch.randint(0, small.recipe.pieces, (2, 12))

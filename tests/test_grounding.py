@@ -18,7 +18,7 @@ from tokenizers_for_tests import small_tokenizer
 import edgespike
 from edgespike.engine.constrain import Transcript
 from edgespike.engine.sample import Sampler, Sampling
-from edgespike.grounding import Grounded, Grounds, Vocabulary
+from edgespike.grounding import Grounded, Grounds, Stated, Vocabulary
 from edgespike.model.bundled import bundled_model
 from edgespike.prompting import PLAIN, Block, render
 from edgespike.sensing.picture import ChannelView, Picture
@@ -188,7 +188,7 @@ def adversary(tokenizer: Tokenizer, rng: np.random.Generator) -> np.ndarray:
 
 
 def say(
-    constraint: Grounded,
+    constraint: Grounded | Stated,
     tokenizer: Tokenizer,
     bias: np.ndarray,
     rng: np.random.Generator,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE, reading
 from edgespike.prompting.association import COST, Ruled, Weights, learned, odds
 from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import relevance
@@ -15,7 +16,7 @@ from training.associate import Example, accuracy, examples, learn
 from training.dialogues import next_turn
 from training.scenes import split_of
 from training.situations import FOLDER, Situated, Situation, parse, situations
-from training.turns import GROUPED, SINGLE, WHOLE, detailed_of
+from training.turns import detailed_of
 
 BOAT = """\
 == sailing boat
@@ -99,7 +100,8 @@ def test_answers_state_the_readings_of_what_a_question_is_about() -> None:
     locker = asker.channels[0]
     assert (turn := asker.worded(state, "is the locker dry?")) is not None
     assert turn.about == (0,)
-    assert f"{locker.name} is {locker.text}" in turn.answer
+    assert turn.answer == reading(locker)
+    assert f"{locker.name} has been {locker.text} for " in turn.answer
     assert (turn := asker.worded(compare, "deck temperature against sea temperature")) is not None
     assert set(turn.about) == {2, 3}
     assert "a difference of" in turn.answer
@@ -137,8 +139,8 @@ def test_what_is_asked_is_told_in_detail() -> None:
 PANELS = ChannelView("PV power", "4100", 4100.0, "W", "power")
 CAR = ChannelView("Car battery", "63", 63.0, "%", "battery")
 WEIGHTS = Weights(
-    bias=-1.0, named=2.0, near=1.0, missing=0.5, rival=1.0, strange=-3.0, usual=-0.5, number=-4.0,
-    match=0.0, sure=0.0, maybe=0.0, lost=-0.25,
+    bias=-1.0, named=2.0, near=1.0, hint=0.75, missing=0.5, rival=1.0, strange=-3.0, heard=-1.5,
+    usual=-0.5, number=-4.0, match=0.0, sure=0.0, maybe=0.0, lost=-0.25,
     words={"panel": {COST: -2.0, "pv": 1.5}, "the": {COST: 0.0}},
 )  # fmt: skip
 

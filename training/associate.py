@@ -17,23 +17,34 @@ import torch
 from torch import Tensor
 
 import edgespike
-from edgespike.prompting.association import COST, MARGIN, Weights, odds, spoken, tokens, unlearned
+from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
+from edgespike.prompting.association import (
+    COST,
+    MARGIN,
+    Weights,
+    hintable,
+    odds,
+    spoken,
+    tokens,
+    unlearned,
+)
+from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.relevance import ruled
 from edgespike.sensing.picture import ChannelView
 from training.phrasings import said
 from training.scenes import Split, scene
 from training.situations import Situated, Wording, situations
-from training.turns import GROUPED, SINGLE, WHOLE, Asker
+from training.turns import Asker
 
 TARGET = Path(edgespike.__file__).parent / "data" / "associations.json"
 SEEN = 2
 """A pair of words is learned when it was seen in so many situations."""
 
 GENERAL = (
-    *("bias", "named", "near", "missing", "rival", "strange", "usual", "number"),
-    *("match", "sure", "maybe", "lost"),
+    *("bias", "missing", "rival", "match", "sure", "maybe", "lost"),
+    *("named", "near", "hint", "strange", "heard", "usual", "number"),
 )
-_BEGIN = (-1.0, 1.5, 1.2, 1.0, 1.0, -1.5, -0.2, -3.0, 1.0, 1.0, 0.5, -1.0)
+_BEGIN = (-1.0, 1.0, 1.0, 1.0, 1.0, 0.5, -1.0, 1.5, 1.2, 1.0, -1.5, -1.0, -0.2, -3.0)
 RARE = 5
 FORGET = 0.4
 """Share of the words seen in fewer situations than RARE that are taken for ones never seen, so that
@@ -156,6 +167,7 @@ class _Table:
         rows, missing = [], []
         for index, channel in enumerate(each.channels):
             name, every = tokens(channel)
+            plain = hintable(channel)
             row, count = [], 0
             for word in said_words:
                 known = self._word.get(word) if word not in forgotten else None
@@ -165,6 +177,8 @@ class _Table:
                     count += 1
                 elif word in near[index]:
                     ways.append(g["near"])
+                elif not lexicon().hinted(word).isdisjoint(plain):
+                    ways.append(g["hint"])
                 if known:
                     ways += [self._pair[word, t] for t in every if (word, t) in self._pair]
                 row.append(ways)
@@ -215,7 +229,7 @@ def _packed(rng: random.Random, table: _Table, each: Example) -> _Packed:
 
 
 def _loss(theta: Tensor, batch: Sequence[_Packed]) -> Tensor:
-    bias, missed, rival = theta[0], theta[3], theta[4]
+    bias, missed, rival = theta[:3]
     ways = max(index.shape[2] for index, *_ in batch)
     flat = torch.cat(
         [
@@ -231,7 +245,7 @@ def _loss(theta: Tensor, batch: Sequence[_Packed]) -> Tensor:
     for index, missing, rules, target in batch:
         count, words = index.shape[:2]
         base = bias + best[at : at + count * words].view(count, words).sum(-1) - missed * missing
-        base = base + rules @ theta[8:12]
+        base = base + rules @ theta[3:7]
         at += count * words
         score = base - rival * (base.max() - base)
         losses.append(

@@ -20,11 +20,13 @@ from edgespike.prompting import (
     key_frame,
     turn,
 )
+from edgespike.prompting.answers import SINGLE, WHOLE
 from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import relevance
+from edgespike.prompting.statements import statements
 from training.scenes import Scene, Split, later, scene
 from training.situations import Situated, situations
-from training.turns import SINGLE, WHOLE, Asker, Turn, clean_turn
+from training.turns import Asker, Turn, clean_turn
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
@@ -61,7 +63,8 @@ def next_turn(asker: Asker, asked: list[Turn]) -> Turn:
         if asked and asker.rng.random() < 0.3:
             found = asker.follow(asked[-1])
         found = found or asker.drawn()
-        if clean_turn(found, asker.channels, previous):
+        fits = relevance(asker.channels, found.question, previous)
+        if clean_turn(found, fits) and found.answer in statements(asker.channels, fits):
             return found
 
 

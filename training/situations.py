@@ -13,7 +13,7 @@ bilge dry?"). The readings are random, the answers worked out from them.
 
 A sensor has a name, a kind and its range with a unit, or its states. A question has a family and
 what it is about: sensors, or a kind. `then` leans on the question before. Of every ten situations
-the ninth serves development and the tenth the test.
+of a file the ninth serves development and the tenth the test.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from edgespike.prompting import answers
+from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
 from edgespike.prompting.focus import MAX_LISTED, groups_of
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.sensing.picture import ChannelView, Picture
-from training import answers
 from training.phrasings import said
 from training.scenes import (
     Quantity,
@@ -40,8 +41,9 @@ from training.scenes import (
     state_channel,
     styled,
 )
-from training.turns import GROUPED, SINGLE, WHOLE, Asker, Turn, detailed_of
+from training.turns import Asker, Turn, detailed_of
 
+_SPLITS: dict[int, Split] = {8: "dev", 9: "test"}
 FOLDER = Path(__file__).with_name("situations")
 _RANGE = re.compile(r"(-?\d+(?:\.(\d+))?)\.\.(-?\d+(?:\.\d+)?)(?: (\S+))?")
 
@@ -114,17 +116,12 @@ def _sensor(name: str, kind: str, what: str) -> Sensor:
 
 @cache
 def situations() -> dict[Split, tuple[Situation, ...]]:
-    """All situations by split."""
-    found = [
-        each
-        for path in sorted(FOLDER.glob("*.txt"))
-        for each in parse(path.read_text(encoding="utf-8"))
-    ]
-    return {
-        "train": tuple(s for i, s in enumerate(found) if i % 10 < 8),
-        "dev": tuple(s for i, s in enumerate(found) if i % 10 == 8),
-        "test": tuple(s for i, s in enumerate(found) if i % 10 == 9),
-    }
+    """All situations by split; those of a file don't move when another comes."""
+    found: dict[Split, list[Situation]] = {"train": [], "dev": [], "test": []}
+    for path in sorted(FOLDER.glob("*.txt")):
+        for index, each in enumerate(parse(path.read_text(encoding="utf-8"))):
+            found[_SPLITS.get(index % 10, "train")].append(each)
+    return {split: tuple(some) for split, some in found.items()}
 
 
 class Situated(Asker):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgespike.prompting import answers
+from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
 from edgespike.prompting.focus import MAX_DETAILED, MAX_LISTED, Line, groups_of, kind_of
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.words import ALIASES
 from edgespike.sensing.picture import ChannelView
-from training import answers
 from training.phrasings import ask, templates, typo
 from training.scenes import QUANTITIES, STATES, Scene, Split, subject
 
@@ -27,39 +28,6 @@ FOLLOW = {
     "highest": 2, "lowest": 2,
 }  # fmt: skip
 """How often each kind of question leans on the one before."""
-
-SINGLE: dict[str, Callable[[ChannelView], str]] = {
-    "status": answers.status,
-    "state": lambda c: answers.several([c]),
-    "value": lambda c: answers.several([c]),
-    "trend": answers.trend,
-    "age": answers.age,
-    "since": answers.since,
-    "stats": answers.stats,
-    "unit": answers.unit,
-}
-"""Answers about one channel."""
-
-WHOLE: dict[str, Callable[[Sequence[ChannelView]], str]] = {
-    "alarms": answers.alarms,
-    "stale": answers.stale,
-    "summary": answers.summary,
-    "total": answers.total,
-    "kinds": answers.kinds,
-    "help": lambda channels: answers.HELP,
-    "other": lambda channels: answers.OTHER,
-}
-"""Answers about the whole picture."""
-
-GROUPED: dict[str, Callable[[Line], str | None]] = {
-    "highest": lambda group: answers.extreme(group, "max", "highest"),
-    "lowest": lambda group: answers.extreme(group, "min", "lowest"),
-    "mean": answers.mean,
-    "count": answers.count,
-    "states": answers.states,
-    "each": lambda group: None,
-}
-"""Answers about all sensors of a kind, from their line; `each` names them instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +239,7 @@ class Asker:
         found = relevance(self.channels, question)
         if found.match != (index,) or len(found.unknown) != 1:
             return None
-        known = answers.several([self.channels[index]]).removesuffix(".")
-        answer = f"{known}; there is no sensor called {found.unknown[0]}."
+        answer = answers.partly(answers.several([self.channels[index]]), found.unknown[0])
         return Turn("partly", question, answer, (index,))
 
     def _compare(self) -> Turn | None:
@@ -303,15 +270,28 @@ class Asker:
         if not set(here) <= set(fits) or found.unknown:
             return None
         shown = [self.channels[i] for i in fits[:MAX_LISTED]]
-        return Turn("place", question, answers.several(shown, len(fits)), tuple(fits))
+        single = len(fits) == 1
+        answer = answers.reading(shown[0]) if single else answers.several(shown, len(fits))
+        return Turn("place", question, answer, tuple(fits))
 
     def _kind(self) -> tuple[str, list[ChannelView]] | None:
-        """A quantity that several channels have in one unit, and these."""
+        """What several channels have in common: a quantity ("temperature"), or with it a word of
+        their names ("freezer temperature"); and these channels."""
         found: dict[str, list[ChannelView]] = {}
         for c in self.channels:
             found.setdefault(kind_of(c), []).append(c)
         fit = [(kind, group) for kind, group in found.items() if kind and len(group) > 1]
-        return self.rng.choice(fit) if fit else None
+        if not fit:
+            return None
+        kind, group = self.rng.choice(fit)
+        if self.rng.random() < 0.4:
+            names = {c.name: sorted(_words(c.name) - _words(kind)) for c in group}
+            some = [word for words in names.values() for word in words if len(word) > 2]
+            word = self.rng.choice(some) if some else ""
+            part = [c for c in group if word in names[c.name]]
+            if 1 < len(part) < len(group):
+                return f"{word} {kind}", part
+        return kind, group
 
     def _group(self, kind: str) -> tuple[list[Line], list[ChannelView]] | None:
         """The group that the word for a quantity stands for, if it stands for one."""
@@ -389,7 +369,7 @@ class Asker:
         other = self.rng.choice(others)
         fill = {"q" if kind == "value" else "p": self.scene.parts[other][part]}
         question = self._ask(family, **fill)
-        return Turn(family, question, answers.several([self.channels[other]]), (other,))
+        return Turn(family, question, answers.reading(self.channels[other]), (other,))
 
 
 def detailed_of(found: Relevance) -> tuple[int, ...]:
@@ -397,11 +377,10 @@ def detailed_of(found: Relevance) -> tuple[int, ...]:
     return found.match or (found.maybe if len(found.maybe) <= MAX_DETAILED else ())
 
 
-def clean_turn(turn: Turn, channels: Sequence[ChannelView], previous: Sequence[str]) -> bool:
-    """Whether code finds for the question what its answer needs: what a model can learn from."""
+def clean_turn(turn: Turn, found: Relevance) -> bool:
+    """Whether code `found` for the question what its answer needs: what a model can learn from."""
     if not turn.about:
         return True
-    found = relevance(channels, turn.question, previous)
     if turn.family == "place":
         return True
     if turn.family == "compare":

@@ -18,7 +18,7 @@ from edgespike.engine.generate import Generation, Request
 from edgespike.engine.sample import Sampling
 from edgespike.engine.together import step
 from edgespike.errors import DataError
-from edgespike.grounding import Grounded, Grounds, Vocabulary
+from edgespike.grounding import Grounds, Vocabulary, enforcing
 from edgespike.messages import (
     Answer,
     Chunk,
@@ -211,7 +211,8 @@ class Answerer:
 
     def _answering(self, job: Job, prepared: Prepared, tokens: int, send: Send) -> Answering:
         request, prompts = job.request, self._settings().prompts
-        grounds = Grounds(prepared.texts, prepared.used, prepared.left_out)
+        statements = prepared.statements
+        grounds = Grounds((*prepared.texts, *statements), prepared.used, prepared.left_out)
         enforced = prompts.grounding == "enforce"
         generation = Generation(
             self._model,
@@ -225,7 +226,7 @@ class Answerer:
                 stop_tokens=self._stop,
                 lookup=True,
                 seen=prepared.seen,
-                constraint=Grounded(self._vocabulary, grounds) if enforced else None,
+                constraint=enforcing(self._vocabulary, grounds, statements) if enforced else None,
             ),
         )
         return Answering(job, prepared, grounds, generation, send, self._clock, self.model_name)

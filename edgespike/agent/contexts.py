@@ -43,8 +43,8 @@ is begun anew: the rest is for those to come."""
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """A prompt made ready. `ids` are fed to `session`, which holds `absorbed` tokens, of the
-    picture those in `seen`; `texts` are all that it then was shown; `used` and `left_out` are names
-    of channels.
+    picture those in `seen`; `texts` are all that it then was shown, `statements` what may be said
+    to it, if that is known; `used` and `left_out` are names of channels.
     """
 
     session: Session
@@ -58,6 +58,7 @@ class Prepared:
     dialogue: Dialogue | None = None
     told: Told | None = None
     turns: int = 0
+    statements: tuple[str, ...] = ()
 
 
 _NOTHING = Block([], "", (), ())
@@ -172,7 +173,15 @@ class Contexts:
             budget=min(self._settings().context.budget_tokens, self._template.budget),
         )
         session = self._placed(self._pool.session)
-        return Prepared(session, block.ids, (block.text,), block.used, block.left_out, "on_demand")
+        return Prepared(
+            session,
+            block.ids,
+            (block.text,),
+            block.used,
+            block.left_out,
+            "on_demand",
+            statements=block.statements,
+        )
 
     def _warm(self, warm: Warm, picture: Picture, question: str, tokens: int) -> Prepared:
         frame = warm.ready
@@ -323,6 +332,7 @@ class Contexts:
             dialogue=dialogue,
             told=told,
             turns=len(dialogue.exchanges) - dialogue.forgotten if dialogue is not None else 0,
+            statements=asked.statements,
         )
 
     def _placed(self, make: Callable[[], Session]) -> Session:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from edgespike.engine.model import Model
 from edgespike.evaluate.expected import abstains
 from edgespike.evaluate.questions import Question
-from edgespike.grounding import Grounded, Grounds, Vocabulary
+from edgespike.grounding import Grounded, Grounds, Stated, Vocabulary, enforcing
 from edgespike.prompting import (
     Block,
     PromptTemplate,
@@ -119,7 +119,7 @@ class Asker:
         began = time.perf_counter()
         enforced = self._turn(enforced, question)
         grounds = Grounds.of(enforced.blocks)
-        constraint = Grounded(self._vocabulary, grounds)
+        constraint = enforcing(self._vocabulary, grounds, enforced.blocks[-1].statements)
         text = self._generate(enforced, constraint)
         seconds = time.perf_counter() - began
         said = free_said = _said(text, grounds)
@@ -153,7 +153,7 @@ class Asker:
         ids = answer_part(self._model.tokenizer, self._template, text)
         return replace(dialogue, ids=(*dialogue.ids, *ids))
 
-    def _generate(self, dialogue: _Dialogue, constraint: Grounded | None) -> str:
+    def _generate(self, dialogue: _Dialogue, constraint: Grounded | Stated | None) -> str:
         pieces = self._model.generate(
             dialogue.ids,
             max_tokens=self._max_tokens,

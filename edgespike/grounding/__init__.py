@@ -2,5 +2,6 @@
 
 from edgespike.grounding.grounds import Findings, Grounds
 from edgespike.grounding.masking import Grounded, Vocabulary
+from edgespike.grounding.stated import Stated, enforcing
 
-__all__ = ["Findings", "Grounded", "Grounds", "Vocabulary"]
+__all__ = ["Findings", "Grounded", "Grounds", "Stated", "Vocabulary", "enforcing"]

@@ -54,7 +54,8 @@ class Grounds:
         """The grounds of a prompt, or of all blocks of a dialogue."""
         used = {name for block in blocks for name in block.used}
         left_out = {name for block in blocks for name in block.left_out}
-        return cls([block.text for block in blocks], used, left_out - used)
+        texts = [text for block in blocks for text in (block.text, *block.statements)]
+        return cls(texts, used, left_out - used)
 
     def check(self, answer: str) -> Findings:
         """What of `answer` can't be traced."""

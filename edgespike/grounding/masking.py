@@ -24,7 +24,13 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        pieces = [tokenizer.text_bytes(token) for token in range(tokenizer.size)]
+        self.pieces = [tokenizer.text_bytes(token) for token in range(tokenizer.size)]
+        """What each token adds to a text, in UTF-8."""
+        self.spelt: dict[bytes, list[int]] = {}
+        """The tokens that add the same."""
+        for token, piece in enumerate(self.pieces):
+            self.spelt.setdefault(piece, []).append(token)
+        self.longest = max(map(len, self.pieces), default=0)
         self.texts: list[str | None] = [None] * tokenizer.size
         """Folded text of each token; None for a part of a character."""
         self.parts: list[int] = []
@@ -33,7 +39,7 @@ class Vocabulary:
         self.plain: dict[str, NDArray[np.int64]] = {}
         """The other tokens, by their first character; "" for those without text."""
         plain: dict[str, list[int]] = {}
-        for token, piece in enumerate(pieces):
+        for token, piece in enumerate(self.pieces):
             text, rest = decode_complete(piece)
             if rest or (piece and text == _BROKEN):
                 self.parts.append(token)
@@ -48,6 +54,12 @@ class Vocabulary:
             self.free[tokens] = True
         self._bare = Automaton({})
         self._jumps: list[dict[int, int]] = [{} for _ in range(LONE)]
+
+    def written(self, text: str) -> bytes:
+        """What the tokens of `text` add up to: its UTF-8, as far as the tokenizer keeps it, often
+        after a space.
+        """
+        return b"".join(self.pieces[token] for token in self.tokenizer.encode(text))
 
     def jump(self, state: int, token: int, text: str) -> int:
         """The state after `token`, in which no figure begins, from a lone state: in any automaton.

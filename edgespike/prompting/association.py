@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 
+from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.words import FUNCTION, QUANTITIES, cut, ordinary, singular
 from edgespike.sensing.picture import ChannelView
 
@@ -46,19 +47,22 @@ class Weights:
     """What makes a channel the one that is meant, in log odds.
 
     `bias` for none, `named` for a word of its name, `near` for what rules take for one (a typing
-    error, another ending, an everyday word), `missing` for a name of which nothing is said,
-    `rival` times the distance to the best. `match`, `sure` and `maybe` for what the rules find so,
-    `lost` where they find something that isn't there. A word that was never learned costs
-    `strange`, one that people use around names `usual`, one with digits `number`. `words`: of each
-    word what it costs, and what explains it.
+    error, another ending, an everyday word), `hint` for what the lexicon says of one, `missing` for
+    a name of which nothing is said, `rival` times the distance to the best. `match`, `sure` and
+    `maybe` for what the rules find so, `lost` where they find something that isn't there. A word
+    that was never learned costs `strange`, `heard` if the lexicon has it, one that people use
+    around names `usual`, one with digits `number`. `words`: of each word what it costs, and what
+    explains it.
     """
 
     bias: float
     named: float
     near: float
+    hint: float
     missing: float
     rival: float
     strange: float
+    heard: float
     usual: float
     number: float
     match: float
@@ -79,7 +83,9 @@ def unlearned(word: str) -> str:
     """Which weight a word has that was never learned."""
     if any(map(str.isdigit, word)):
         return "number"
-    return "usual" if ordinary(word) else "strange"
+    if ordinary(word):
+        return "usual"
+    return "heard" if lexicon().hinted(word) or (word,) in lexicon().same else "strange"
 
 
 @cache
@@ -109,6 +115,16 @@ def tokens(channel: ChannelView) -> tuple[frozenset[str], frozenset[str]]:
     return name, known | {state.casefold()}
 
 
+@lru_cache(maxsize=4096)
+def _hintable(name: str, quantity: str) -> frozenset[str]:
+    return frozenset(singular(word) for word, _, _ in cut(f"{name} {quantity}"))
+
+
+def hintable(channel: ChannelView) -> frozenset[str]:
+    """The words of a channel that the lexicon may hint at."""
+    return _hintable(channel.name, channel.quantity)
+
+
 def names_another(word: str, weights: Weights) -> bool:
     """Whether a word of a question that a channel doesn't explain makes it another channel's: a
     number, a letter, a quantity, or a word that was never heard."""
@@ -131,23 +147,28 @@ def odds(
     words = spoken(question)
     costs = [weights.cost(word) for word in words]
     known = [weights.words.get(word, {}) for word in words]
+    hinted = [lexicon().hinted(word) for word in words]
     either = frozenset[str]().union(*known, words)
+    hinting = frozenset[str]().union(*hinted)
     base = weights.bias + sum(costs)
     found: list[float] = []
     rules = (weights.match, weights.sure, weights.maybe, weights.lost)
     for index, (channel, near) in enumerate(zip(channels, ruled.explained, strict=True)):
         name, all_tokens = tokens(channel)
-        if not near and all_tokens.isdisjoint(either):
+        plain = hintable(channel)
+        if not near and all_tokens.isdisjoint(either) and plain.isdisjoint(hinting):
             found.append(base - weights.missing + weights.lost * ruled.lost)  # most channels
             continue
         total, said = weights.bias, 0
         total += sum(w for w, true in zip(rules, ruled.features(index), strict=True) if true)
-        for word, cost, explains in zip(words, costs, known, strict=True):
+        for word, cost, explains, hints in zip(words, costs, known, hinted, strict=True):
             best = cost
             if word in name:
                 best, said = max(best, weights.named), said + 1
             elif word in near:
                 best = max(best, weights.near)
+            elif not hints.isdisjoint(plain):
+                best = max(best, weights.hint)
             for token in all_tokens.intersection(explains):
                 best = max(best, explains[token])
             total += best

@@ -8,19 +8,25 @@ from dataclasses import dataclass, replace
 from edgespike.errors import DataError
 from edgespike.prompting.describe import clean, describe
 from edgespike.prompting.focus import Line, focus_lines
-from edgespike.prompting.relevance import rank, relevance
+from edgespike.prompting.relevance import Relevance, rank, relevance
+from edgespike.prompting.statements import statements
 from edgespike.prompting.template import Encoder, PromptTemplate, piece
 from edgespike.sensing.picture import ChannelView, Picture
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`ids` to feed, the same as readable `text`, and the channels in it and left out of it."""
+    """`ids` to feed, the same as readable `text`, and the channels in it and left out of it.
+
+    `statements` are all that can be said to the question in it, where the model was taught to
+    choose among them.
+    """
 
     ids: list[int]
     text: str
     used: tuple[str, ...]
     left_out: tuple[str, ...]
+    statements: tuple[str, ...] = ()
 
 
 Prompt = Block
@@ -167,10 +173,10 @@ def turn(
             f"the question needs {len(asked.ids)} tokens, {budget} are left for it:"
             " ask a shorter one"
         )
+    found = relevance(picture.channels, question, previous)
     focus, used = _focus(
         picture.channels,
-        question,
-        previous,
+        found,
         tokenizer=tokenizer,
         template=template,
         room=min(template.focus, budget - len(asked.ids)),
@@ -182,13 +188,13 @@ def turn(
         whole.text,
         tuple(name for name in names if name in used),
         tuple(name for name in names if name not in used),
+        statements(picture.channels, found) if template.marks else (),
     )
 
 
 def _focus(
     channels: Sequence[ChannelView],
-    question: str,
-    previous: Sequence[str],
+    found: Relevance,
     *,
     tokenizer: Encoder,
     template: PromptTemplate,
@@ -198,7 +204,6 @@ def _focus(
     opening = _control(tokenizer, template.system, "\n\nNow:")
     closing = _control(tokenizer, template.end_system)
     room -= len(opening.ids) + len(closing.ids)
-    found = relevance(channels, question, previous)
     parts: list[_Part] = []
     used: set[str] = set()
     if template.marks:
@@ -273,4 +278,5 @@ def render(
         frame.text + asked.text,
         tuple(name for name in names if name in shown),
         tuple(name for name in names if name not in shown),
+        asked.statements,
     )

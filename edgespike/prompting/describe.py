@@ -17,10 +17,20 @@ def describe_age(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
+def describe_span(seconds: float) -> str:
+    """How long something lasts, in its largest two units: "45 s", "11 min", "2 h 30 min",
+    "3 days 4 h".
+    """
+    for size, part, unit in ((86400, 3600, "h"), (3600, 60, "min")):
+        if seconds >= size and (rest := int(seconds % size // part)):
+            return f"{describe_age(seconds)} {rest} {unit}"
+    return describe_age(seconds)
+
+
 def clean(text: str) -> str:
     """One line of printable characters, at most MAX_NAME of them."""
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_NAME])
-    return " ".join(printable.split())[:MAX_NAME]
+    return " ".join(printable.split())[:MAX_NAME].rstrip()
 
 
 def describe(channel: ChannelView) -> str:

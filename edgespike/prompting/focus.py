@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 
-from edgespike.prompting.describe import clean, describe_age
+from edgespike.prompting.describe import clean, describe_age, describe_span
 from edgespike.prompting.relevance import Relevance
 from edgespike.prompting.words import cut, meanings, singular
 from edgespike.sensing.picture import ChannelView
@@ -39,7 +39,10 @@ def amount(channel: ChannelView) -> str:
 
 
 def limits(channel: ChannelView) -> tuple[str, str] | None:
-    """How the value lies to its limits, after the mark that says it; None without limits."""
+    """How the value lies to its limits, after the mark that says it; None without limits.
+
+    What is "above" or "below" a limit is in alarm.
+    """
     unit = clean(channel.unit)
     low, high = (f"{clean(b)} {unit}".strip() if b else "" for b in (channel.low, channel.high))
     if channel.limit == "high":
@@ -49,7 +52,7 @@ def limits(channel: ChannelView) -> tuple[str, str] | None:
     if channel.limit == "ok" and low and high:
         return "ok", f"within its limits of {clean(channel.low or '')} to {high}"
     if channel.limit == "ok" and (low or high):
-        return "ok", f"below its limit of {high}" if high else f"above its limit of {low}"
+        return "ok", f"within its limit of {f'at most {high}' if high else f'at least {low}'}"
     return None
 
 
@@ -71,7 +74,7 @@ def detailed(mark: str, channel: ChannelView) -> Line:
     if channel.age_s is not None:
         line.append(("age", describe_age(channel.age_s)))
     if channel.since_s is not None:
-        line.append(("since", describe_age(channel.since_s)))
+        line.append(("since", describe_span(channel.since_s)))
     for name, text in (("min", channel.minimum), ("max", channel.maximum), ("mean", channel.mean)):
         if text is not None:
             line.append((name, clean(text)))
@@ -147,7 +150,7 @@ def whole(channels: Sequence[ChannelView], fully: bool) -> Iterator[tuple[Line, 
 def _alarm(channel: ChannelView) -> Line:
     line = brief("alarm", channel)
     if channel.since_s is not None:
-        line.append(("since", describe_age(channel.since_s)))
+        line.append(("since", describe_span(channel.since_s)))
     return line
 
 

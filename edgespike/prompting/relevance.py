@@ -15,11 +15,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, names_another, odds
+from edgespike.prompting.lexicon import MAX_TERM, lexicon
 from edgespike.prompting.words import (
     ALIASES,
+    CARDINALS,
     CONJUNCTIONS,
     FUNCTION,
     LINKS,
+    ORDINALS,
     ORDINARY,
     QUANTITIES,
     alike,
@@ -95,6 +98,8 @@ class _Question:
         self._meant |= {m for name in names for m in name.extra}
         self._glued = _glued(names)
         self.meanings = [self._meaning(i, known) for i in range(len(found))]
+        self._mean_numbers(known)
+        self._mean_the_same()
         self._asked = frozenset[str]().union(*self.meanings)
         self.matched = [self._reach(name) for name in names]
 
@@ -116,6 +121,27 @@ class _Question:
             meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
             meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
         return meant
+
+    def _mean_numbers(self, known: set[str]) -> None:
+        """Numbers in words beside a word of a name: "the second barn", "zone two"."""
+        for at, word in enumerate(self.words):
+            beside = at + 1 if word in ORDINALS else at - 1
+            number = ORDINALS.get(word) or CARDINALS.get(word)
+            if number in known and 0 <= beside < len(self.words) and self.meanings[beside]:
+                self.meanings[at] = frozenset((number,))
+
+    def _mean_the_same(self) -> None:
+        """Terms that stand for others: "starboard coolant" for "stbd coolant"."""
+        singulars = [singular(word) for word in self.words]
+        for length in range(MAX_TERM, 0, -1):
+            for at in range(len(self.words) - length + 1):
+                places = range(at, at + length)
+                if all(self.meanings[i] for i in places):
+                    continue
+                for other in lexicon().same.get(tuple(singulars[at : at + length]), ()):
+                    if self._meant.issuperset(other):
+                        for i in places:
+                            self.meanings[i] |= frozenset(other)
 
     def _reach(self, name: _Name) -> tuple[frozenset[int], int, int]:
         """Places of the question that `name` explains, how many of its words they name, how many

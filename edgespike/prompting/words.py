@@ -154,6 +154,16 @@ LINKS = _set("in of at the for on s")
 QUANTITIES = frozenset(EVERYDAY) | frozenset(ALIASES) | frozenset(ALIASES.values())
 """Words that name what is measured rather than where."""
 
+CARDINALS = {
+    "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
+    "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
+}  # fmt: skip
+ORDINALS = {
+    "first": "1", "second": "2", "third": "3", "fourth": "4", "fifth": "5", "sixth": "6",
+    "seventh": "7", "eighth": "8", "ninth": "9", "tenth": "10",
+}  # fmt: skip
+"""Numbers in words as people number things."""
+
 _MEANT: dict[str, frozenset[str]] = {}
 for _quantity, _words in EVERYDAY.items():
     for _each in _words.split():

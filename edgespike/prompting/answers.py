@@ -6,9 +6,9 @@ nothing, and the fact answers either way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from edgespike.prompting.describe import describe_age
+from edgespike.prompting.describe import describe_age, describe_span
 from edgespike.prompting.focus import (
     MAX_KINDS,
     MAX_LISTED,
@@ -22,7 +22,7 @@ from edgespike.sensing.picture import ChannelView
 
 OTHER = "I can only answer questions about the sensors."
 HELP = (
-    "I answer questions about the sensors: values, limits, trends, ages, history, extremes, alarms."
+    "Ask me about any sensor or reading: values, limits, trends, ages, history, extremes, alarms."
 )
 UNKNOWN = "There is no sensor called"
 
@@ -59,31 +59,28 @@ def several(channels: Sequence[ChannelView], total: int | None = None) -> str:
     return f"{text}; and {more} more." if more > 0 else f"{text}."
 
 
-def status(c: ChannelView) -> str:
-    bounds = limits(c)
-    return silent(c) or (
-        f"The {c.name} is {amount(c)}, {bounds[1] if bounds else 'it has no limits'}."
-    )
+def reading(c: ChannelView) -> str:
+    """What is to be said of a channel now: value or state, how it lies to its limits, for how long
+    that is so, and where it goes.
 
-
-def trend(c: ChannelView) -> str:
-    if c.trend is None:
-        return silent(c) or f"The {c.name} is {amount(c)}, its trend is not known."
-    return silent(c) or f"The {c.name} is {c.trend}, now {amount(c)}."
+    One answer to all that is asked about the present: a question about the trend that is taken for
+    one about the value is answered all the same.
+    """
+    if (none := silent(c)) is not None:
+        return none
+    bounds, held = limits(c), f" for {describe_span(c.since_s)}" if c.since_s is not None else ""
+    if c.number is None and not c.unit and not bounds:
+        return (
+            f"The {c.name} has been {amount(c)}{held}." if held else f"The {c.name} is {amount(c)}."
+        )
+    parts = (amount(c), f"{bounds[1]}{held}" if bounds else "", c.trend or "")
+    return f"The {c.name} is {', '.join(part for part in parts if part)}."
 
 
 def age(c: ChannelView) -> str:
     if c.age_s is None:
         return silent(c) or f"The age of the {c.name} is not known."
     return silent(c) or f"The {c.name} was read {describe_age(c.age_s)} ago."
-
-
-def since(c: ChannelView) -> str:
-    if c.since_s is None:
-        return silent(c) or f"The {c.name} is {amount(c)}, since when is not known."
-    bounds = limits(c)
-    state = bounds[1] if bounds else amount(c)
-    return silent(c) or f"The {c.name} has been {state} for {describe_age(c.since_s)}."
 
 
 def stats(c: ChannelView) -> str:
@@ -103,6 +100,11 @@ def unit(c: ChannelView) -> str:
 
 def unknown(name: str) -> str:
     return f"{UNKNOWN} {name}."
+
+
+def partly(known: str, name: str) -> str:
+    """What is `known` of some channels, beside one that isn't there."""
+    return f"{known.removesuffix('.')}; there is no sensor called {name}."
 
 
 def _fact(line: Line, mark: str) -> str | None:
@@ -200,3 +202,37 @@ def kinds(channels: Sequence[ChannelView]) -> str:
     head = _head(channels)
     listed = ", ".join(f"{number} {kind}" for kind, number in kinds_of(channels)[:MAX_KINDS])
     return f"{head['all']}: {listed}." if listed else f"{head['all']}."
+
+
+SINGLE: dict[str, Callable[[ChannelView], str]] = {
+    "value": reading,
+    "state": reading,
+    "status": reading,
+    "trend": reading,
+    "since": reading,
+    "age": age,
+    "stats": stats,
+    "unit": unit,
+}
+"""Answers about one channel."""
+
+WHOLE: dict[str, Callable[[Sequence[ChannelView]], str]] = {
+    "alarms": alarms,
+    "stale": stale,
+    "summary": summary,
+    "total": total,
+    "kinds": kinds,
+    "help": lambda channels: HELP,
+    "other": lambda channels: OTHER,
+}
+"""Answers about the whole picture."""
+
+GROUPED: dict[str, Callable[[Line], str | None]] = {
+    "highest": lambda group: extreme(group, "max", "highest"),
+    "lowest": lambda group: extreme(group, "min", "lowest"),
+    "mean": mean,
+    "count": count,
+    "states": states,
+    "each": lambda group: None,
+}
+"""Answers about all sensors of a kind, from their line; `each` names them instead."""

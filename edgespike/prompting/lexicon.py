@@ -1,0 +1,75 @@
+"""What people call things: terms that mean the same, and words that hint at a sensor.
+
+`edgespike/data/lexicon.txt` was written by hand, a line a fact:
+
+    = starboard, stbd
+    = lounge, living room, sitting room
+    ~ salinity: salty salt saline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from edgespike.prompting.words import FUNCTION, common, singular
+
+Term = tuple[str, ...]
+"""The words of a term, without plural endings."""
+
+MAX_TERM = 3
+"""Words of the longest term."""
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """`same`: the terms that a term may stand for; `hints`: the words of names that a word of a
+    question hints at.
+    """
+
+    same: Mapping[Term, frozenset[Term]]
+    hints: Mapping[str, frozenset[str]]
+
+    def hinted(self, word: str) -> frozenset[str]:
+        """What a word of a question, without its plural ending, hints at."""
+        return self.hints.get(word, _NOTHING)
+
+
+def read(lines: Iterable[str]) -> Lexicon:
+    """The lexicon of some lines. Raises ValueError for a line that is neither kind."""
+    same: dict[Term, set[Term]] = {}
+    hints: dict[str, set[str]] = {}
+    for line in lines:
+        mark, _, rest = line.strip().partition(" ")
+        if mark == "=":
+            terms = [tuple(map(singular, term.split())) for term in rest.split(",")]
+            for term in terms:
+                if _stands_out(term):
+                    same.setdefault(term, set()).update(t for t in terms if t != term)
+        elif mark == "~":
+            head, _, words = rest.partition(":")
+            for word in words.split():
+                if word not in FUNCTION:
+                    hints.setdefault(singular(word), set()).add(singular(head.strip()))
+        elif mark and not mark.startswith("#"):
+            raise ValueError(f"no line of a lexicon: {line}")
+    return Lexicon(
+        {term: frozenset(others) for term, others in same.items()},
+        {word: frozenset(heads) for word, heads in hints.items()},
+    )
+
+
+def _stands_out(term: Term) -> bool:
+    """Whether a question that has these words means something by them."""
+    return not all(word in FUNCTION or common(word) for word in term)
+
+
+@cache
+def lexicon() -> Lexicon:
+    """The lexicon that comes with the package."""
+    text = (resources.files("edgespike") / "data" / "lexicon.txt").read_text("utf-8")
+    return read(text.splitlines())

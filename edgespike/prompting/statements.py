@@ -1,0 +1,61 @@
+"""All that can truly be said to a question: one statement for each thing that it may have asked.
+
+A small model that was taught these answers need not spell out names and numbers: it is left to
+choose among statements that code has made of the readings, so that a number never stands beside
+another sensor's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from edgespike.prompting import answers
+from edgespike.prompting.describe import clean
+from edgespike.prompting.focus import MAX_GROUPS, MAX_LISTED, MAX_MATCHES, MAX_UNKNOWN, groups_of
+from edgespike.prompting.relevance import Relevance
+from edgespike.sensing.picture import ChannelView
+
+
+def statements(channels: Sequence[ChannelView], found: Relevance) -> tuple[str, ...]:
+    """What `channels` say to a question that fits them as `found`, each statement once."""
+    return tuple(dict.fromkeys(_all([_cleaned(c) for c in channels], found)))
+
+
+def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
+    shown = [*found.match[:MAX_MATCHES], *found.before, *found.maybe[:MAX_LISTED]]
+    if found.likely is not None:
+        shown.append(found.likely)
+    for index in dict.fromkeys(shown):
+        yield from (say(channels[index]) for say in answers.SINGLE.values())
+    unknown = [clean(words) for words in found.unknown[:MAX_UNKNOWN]]
+    yield from map(answers.unknown, unknown)
+    for fits in (found.match, found.maybe):
+        if fits:
+            yield from _lists([channels[c] for c in fits], unknown)
+    several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
+    for group in list(groups_of([channels[c] for c in several]))[:MAX_GROUPS]:
+        said = (say(group) for say in (*answers.GROUPED.values(), answers.compare))
+        yield from (each for each in said if each)
+    yield from (say(channels) for say in answers.WHOLE.values())
+
+
+def _lists(fits: Sequence[ChannelView], unknown: Sequence[str]) -> Iterator[str]:
+    """Some channels together, and beside them what isn't there."""
+    if len(fits) == MAX_MATCHES:
+        yield answers.several(fits)
+    known = answers.several(fits[:MAX_LISTED], len(fits))
+    if len(fits) > 1:
+        yield known
+    for words in unknown:
+        yield answers.partly(known, words)
+
+
+def _cleaned(channel: ChannelView) -> ChannelView:
+    """The channel as it is shown to a model."""
+    return replace(
+        channel,
+        name=clean(channel.name),
+        text=None if channel.text is None else clean(channel.text),
+        unit=clean(channel.unit),
+    )

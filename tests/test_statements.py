@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_grounding import adversary, random_tokenizer, say
+from tokenizers_for_tests import small_tokenizer
 
 import edgespike
 from edgespike.engine.constrain import Transcript
@@ -20,6 +21,7 @@ from edgespike.prompting.answers import OTHER
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.statements import statements
 from edgespike.sensing.picture import ChannelView, Picture
+from edgespike.tokenizer import Tokenizer
 from training.dialogues import asker_of
 
 
@@ -129,6 +131,20 @@ def test_every_statement_can_be_said_and_a_cut_one_ends_before_its_number() -> N
             assert not (begun[-1:].isdigit() and rest[:1] not in ("", " ", "."))
 
 
+def test_an_answer_ends_where_a_statement_does() -> None:
+    tokenizer = Tokenizer(small_tokenizer())
+    end = tokenizer.control("<|endofassistant|>")
+    constraint = Stated(Vocabulary(tokenizer, [end]), ["It is on", "It is on fire"])
+    for token in tokenizer.encode("It is on"):
+        assert not constraint.allows(end)
+        assert constraint.mask(np.zeros(tokenizer.size, np.float32))[end] == -np.inf
+        constraint.push(token)
+    assert constraint.allows(end)
+    assert constraint.mask(np.zeros(tokenizer.size, np.float32))[end] == 0.0
+    constraint.push(end)
+    assert constraint.settled
+
+
 def test_a_model_that_was_not_taught_statements_is_bound_by_figures() -> None:
     vocabulary = Vocabulary(random_tokenizer(0))
     picture = Picture(0.0, tuple(ROOMS))
@@ -141,8 +157,8 @@ def test_the_bundled_model_says_statements_at_any_temperature() -> None:
     model = edgespike.load(bundled_model())
     template = template_of(model)
     assert template.marks
-    vocabulary = Vocabulary(model.tokenizer)
     stop = [model.tokenizer.control(name) for name in template.controls()]
+    vocabulary = Vocabulary(model.tokenizer, stop)
     picture = Picture(0.0, tuple(ROOMS))
     free = 0
     for seed, question in enumerate(["how warm is the hall?", "which is warmest?", "attic?"]):

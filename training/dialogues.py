@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from edgespike.prompting import (
     BUNDLED,
     Block,
-    Encoder,
     PromptTemplate,
     answer_part,
     changes,
@@ -24,6 +23,7 @@ from edgespike.prompting.answers import SINGLE, WHOLE
 from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import relevance
 from edgespike.prompting.statements import statements
+from edgespike.tokenizer import Tokenizer
 from training.scenes import Scene, Split, later, scene
 from training.situations import Situated, situations
 from training.turns import Asker, Turn, clean_turn
@@ -98,14 +98,33 @@ def corpus(rng: random.Random, split: Split) -> Iterator[str]:
             yield found.answer
 
 
-class Dialogue:
-    """Ids of one scene's dialogue, at most `length`, which of them are answers, and the families of
-    these."""
+def choices(tokenizer: Tokenizer, said: Sequence[int], statements: Sequence[str]) -> list[bool]:
+    """Of the tokens of an answer and its end, which are left open by the `statements` that it is
+    one of; all of them where it is none.
+    """
+    pieces = [*map(tokenizer.text_bytes, said[:-1]), b""]
+    whole = b"".join(pieces)
+    lead = whole[: len(whole) - len(whole.lstrip(b" "))]
+    left = [lead + text.encode() for text in statements]
+    if whole not in left:
+        return [True] * len(said)
+    found, at = [], 0
+    for piece in pieces:
+        after = [s for s in left if s.startswith(piece, at) and (piece or len(s) == at)]
+        found.append(len(after) < len(left))
+        left, at = after, at + len(piece)
+    return found
 
-    def __init__(self, tokenizer: Encoder, template: PromptTemplate, length: int) -> None:
+
+class Dialogue:
+    """Ids of one scene's dialogue, at most `length`, which of them are answers, which of these are
+    `choices`, and the families of the answers."""
+
+    def __init__(self, tokenizer: Tokenizer, template: PromptTemplate, length: int) -> None:
         self.tokenizer, self.template, self.length = tokenizer, template, length
         self.ids: list[int] = []
         self.answers: list[bool] = []
+        self.choices: list[bool] = []
         self.families: list[str] = []
 
     def add(self, block: Block, turn: Turn | None = None) -> bool:
@@ -115,6 +134,7 @@ class Dialogue:
             return False
         self.ids += block.ids + said
         self.answers += [False] * len(block.ids) + [True] * len(said)
+        self.choices += [False] * len(block.ids) + choices(self.tokenizer, said, block.statements)
         self.families += [turn.family] if turn else []
         return True
 
@@ -142,7 +162,7 @@ def _begin(rng: random.Random, whole: Dialogue, first: Scene, budget: int) -> Sc
 def dialogue(
     rng: random.Random,
     split: Split,
-    tokenizer: Encoder,
+    tokenizer: Tokenizer,
     length: int,
     template: PromptTemplate = BUNDLED,
 ) -> Dialogue:
@@ -201,23 +221,28 @@ def _bare(asker: Asker, found: Turn) -> Turn | None:
 
 
 def dialogues(
-    seed: int, step: int, split: Split, tokenizer: Encoder, size: int, length: int
+    seed: int, step: int, split: Split, tokenizer: Tokenizer, size: int, length: int
 ) -> list[Dialogue]:
     """The dialogues of one step; they depend on `seed`, `split` and `step` alone."""
     rng = random.Random(f"{seed}/{split}/{step}")
     return [dialogue(rng, split, tokenizer, length + 1) for _ in range(size)]
 
 
+COPIED = 0.2
+"""Weight of answer tokens that statements leave no choice about: names and numbers to be copied."""
+
+
 def packed(rows: Sequence[Dialogue], length: int, prompt_weight: float = 0.0) -> Batch:
     """Inputs [n, length], targets [n, length] and loss weights [n, length] of some dialogues.
 
-    Answer tokens weigh 1, prompt tokens `prompt_weight`, padding 0.
+    Choices in answers weigh 1, their other tokens COPIED, prompt tokens `prompt_weight`, padding 0.
     """
     ids = np.zeros((len(rows), length + 1), np.int64)
     weights = np.zeros((len(rows), length + 1), np.float32)
     for row, each in enumerate(rows):
         ids[row, : len(each.ids)] = each.ids
-        weights[row, : len(each.ids)] = np.where(each.answers, 1.0, prompt_weight)
+        weights[row, : len(each.ids)] = np.where(each.answers, COPIED, prompt_weight)
+        weights[row, : len(each.ids)][each.choices] = 1.0
     return ids[:, :-1], ids[:, 1:], weights[:, 1:]
 
 
@@ -225,7 +250,7 @@ def batch(
     seed: int,
     step: int,
     split: Split,
-    tokenizer: Encoder,
+    tokenizer: Tokenizer,
     size: int,
     length: int,
     prompt_weight: float = 0.0,

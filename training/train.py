@@ -226,10 +226,10 @@ class Measured:
 
 @torch.no_grad()
 def measure(run: Run, split: Split, batches: int) -> Measured:
-    """How many answers greedy decoding would give word for word.
+    """How many answers greedy decoding would give word for word, kept to statements.
 
-    An answer comes out word for word exactly when each of its tokens, its end included, is the most
-    likely one after the right beginning: one pass over the dialogue tells.
+    An answer comes out word for word when each of its choices is the most likely token after the
+    right beginning: one pass over the dialogue tells.
     """
     run.model.eval()
     r = run.recipe
@@ -238,7 +238,7 @@ def measure(run: Run, split: Split, batches: int) -> Measured:
     for index in range(batches):
         rows = dialogues(r.seed, index, split, run.tokenizer, r.batch, r.length)
         tokens, targets, weights = packed(rows, r.length)
-        answer = weights > 0
+        answer, choice = weights > 0, weights == 1.0
         losses, hits, _ = _losses(run, tokens, targets, answer)
         loss += float(losses.sum())
         count += len(losses)
@@ -248,7 +248,7 @@ def measure(run: Run, split: Split, batches: int) -> Measured:
             edges = np.flatnonzero(np.diff(np.concatenate([[0], answer[row].astype(int), [0]])))
             for (start, end), family in zip(edges.reshape(-1, 2), each.families, strict=True):
                 asked[family] += 1
-                good[family] += int(hit[row, start:end].all())
+                good[family] += int(hit[row, start:end][choice[row, start:end]].all())
     run.model.train()
     return Measured(loss / count, asked, good)
 

@@ -149,7 +149,6 @@ class Answerer:
         # A name that says which weights: another training, another precision, another name.
         self.model_name = f"{model.container.path.stem}@{model.fingerprint[:12]}"
         self._model = model
-        self._vocabulary = Vocabulary(model.tokenizer)
         self._contexts = contexts
         self._settings = settings
         self._clock = clock
@@ -157,6 +156,7 @@ class Answerer:
         tokenizer = model.tokenizer
         controls = (tokenizer.control(name) for name in template.controls())
         self._stop = frozenset((*controls, tokenizer.eos_id))
+        self._vocabulary = Vocabulary(tokenizer, self._stop)
 
     def begin(self, job: Job, send: Send) -> Answering | ErrorReply:
         """Take up a job, while fewer than `parallel` are in the making."""

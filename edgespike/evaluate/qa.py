@@ -107,9 +107,9 @@ class Asker:
         self._template = template_of(model)
         self._budget = budget or self._template.budget
         self._max_tokens = max_tokens
-        self._vocabulary = Vocabulary(model.tokenizer)
         names = self._template.controls()
         self._stop = [model.tokenizer.eos_id, *(model.tokenizer.control(n) for n in names)]
+        self._vocabulary = Vocabulary(model.tokenizer, self._stop)
         self._dialogues = (_Dialogue(), _Dialogue())
 
     def ask(self, question: Question) -> Answered:

@@ -7,6 +7,8 @@ is complete. Should a vocabulary have no token to complete it, the answer ends, 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +24,13 @@ _MAX_MASKS = 64  # remembered for one answer: a byte per token and state
 class Vocabulary:
     """The tokens of a tokenizer, sorted by what they can do to a number. Made once for a model."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, ends: Collection[int] = ()) -> None:
+        """`ends` are the tokens that end an answer."""
         self.tokenizer = tokenizer
         self.pieces = [tokenizer.text_bytes(token) for token in range(tokenizer.size)]
-        """What each token adds to a text, in UTF-8."""
+        """What each token adds to a text, in UTF-8; nothing for one that ends it."""
+        for token in ends:
+            self.pieces[token] = b""
         self.spelt: dict[bytes, list[int]] = {}
         """The tokens that add the same."""
         for token, piece in enumerate(self.pieces):

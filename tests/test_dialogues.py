@@ -14,7 +14,17 @@ from edgespike.prompting import BUNDLED, answer_part, render
 from edgespike.prompting.relevance import relevance
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.tokenizer import Tokenizer
-from training.dialogues import Dialogue, asker_of, batch, corpus, dialogue, dialogues, next_turn
+from training.dialogues import (
+    COPIED,
+    Dialogue,
+    asker_of,
+    batch,
+    choices,
+    corpus,
+    dialogue,
+    dialogues,
+    next_turn,
+)
 from training.phrasings import ask, chosen, templates
 from training.scenes import Scene, Split, later, scene, split_of, subject
 from training.text import CONTROLS, extend_tokenizer, train_tokenizer
@@ -273,7 +283,21 @@ def test_a_batch_depends_on_seed_and_step_alone(tokenizer: Tokenizer) -> None:
     assert not np.array_equal(first[0], other[0])
     inputs, targets, weights = first
     assert np.array_equal(inputs[:, 1:], targets[:, :-1])
-    assert set(np.unique(weights)) == {0.0, 0.5, 1.0}
+    assert set(np.unique(weights)) == {0.0, 0.5, np.float32(COPIED), 1.0}
+
+
+def test_choices_are_where_statements_part(tokenizer: Tokenizer) -> None:
+    statements = ("The hall is on.", "The hall is off.", "No.")
+    said = [*tokenizer.encode("The hall is off."), tokenizer.control("<|endofassistant|>")]
+    found = choices(tokenizer, said, statements)
+    open_ = "".join(tokenizer.text_bytes(t).decode() for t, c in zip(said, found, strict=True) if c)
+    assert found[-1] is False
+    assert "The"[0] in open_
+    assert any(c in open_ for c in "of")
+    assert "hall" not in open_
+    assert choices(tokenizer, said, ["No."]) == [True] * len(said)
+    cut = [*tokenizer.encode("No"), said[-1]]
+    assert choices(tokenizer, cut, ("No", "Not yet"))[-1]
 
 
 def test_every_answer_of_a_dialogue_has_its_family(tokenizer: Tokenizer) -> None:

@@ -18,10 +18,13 @@ from edgespike.prompting.association import MARGIN, Ruled, learned, names_anothe
 from edgespike.prompting.lexicon import MAX_TERM, lexicon
 from edgespike.prompting.words import (
     ALIASES,
+    BOUNDS,
     CARDINALS,
     CONJUNCTIONS,
+    CONTRASTS,
     FUNCTION,
     LINKS,
+    MEASURED,
     ORDINALS,
     ORDINARY,
     QUANTITIES,
@@ -76,6 +79,9 @@ class _Name:
     extra: frozenset[str]
 
 
+_NOWHERE = _Name((), (), frozenset())
+
+
 @lru_cache(maxsize=4096)
 def _name(name: str, quantity: str) -> _Name:
     words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
@@ -126,8 +132,16 @@ class _Question:
         """Numbers in words beside a word of a name: "the second barn", "zone two"."""
         for at, word in enumerate(self.words):
             beside = at + 1 if word in ORDINALS else at - 1
+            if not 0 <= beside < len(self.words):
+                continue
+            if (
+                self.words[beside] in CONJUNCTIONS
+                and beside
+                and self.words[beside - 1] in CARDINALS
+            ):
+                beside -= 1  # "pump one and two"
             number = ORDINALS.get(word) or CARDINALS.get(word)
-            if number in known and 0 <= beside < len(self.words) and self.meanings[beside]:
+            if number in known and self.meanings[beside]:
                 self.meanings[at] = frozenset((number,))
 
     def _mean_the_same(self) -> None:
@@ -142,6 +156,9 @@ class _Question:
                     if self._meant.issuperset(other):
                         for i in places:
                             self.meanings[i] |= frozenset(other)
+        for at, word in enumerate(singulars):
+            if not self.meanings[at] and not ordinary(self.words[at]):
+                self.meanings[at] = lexicon().hinted(word) & self._meant
 
     def _reach(self, name: _Name) -> tuple[frozenset[int], int, int]:
         """Places of the question that `name` explains, how many of its words they name, how many
@@ -170,11 +187,13 @@ class _Question:
         word = self.words[index]
         after = self.words[index + 1 : index + 2]
         if word in ("outside", "inside") and after:
-            return after[0] in FUNCTION or after[0] in ORDINARY
+            return after[0] in FUNCTION or after[0] in BOUNDS
         if word not in name.words or word not in ORDINARY or len(name.words) == 1:
             return False
         if word in QUANTITIES and word != "current":
             return False
+        if any(word in some and len(some.intersection(self.words)) > 1 for some in CONTRASTS):
+            return False  # "top and bottom"
         beside = [self.words[:index][::-1], self.words[index + 1 :]]
         if word == "current":  # "the current hall power" is no current, "the hall current" is
             beside = beside[:1] if not LINKS.intersection(after) else beside
@@ -188,6 +207,43 @@ class _Question:
         words = {singular(w) for i, w in enumerate(self.words) if i not in places}
         own = {singular(w) for w in self.names[channel].words}
         return not any(names_another(word, learned()) for word in words - own)
+
+    def means_another(self, index: int, channel: ChannelView, explained: frozenset[int]) -> bool:
+        """Whether a word that isn't `explained` by any channel that is meant says that this one is
+        not: the left one of its kind for the right, the second for the first, the pressure of a
+        pump that only tells whether it runs.
+        """
+        places = self.matched[index][0]
+        own = set(self.names[index].words)
+        kind = meanings(channel.quantity.casefold()) | self.names[index].extra
+        for at, word in enumerate(self.words):
+            if at in explained or word in own:
+                continue
+            contrary = [some & own for some in CONTRASTS if word in some]
+            if any(some and some.isdisjoint(self.words) for some in contrary):
+                return True
+            if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, _NOWHERE):
+                return True
+            meant = meanings(singular(word)) & MEASURED
+            if word == "current" and at - 1 in places:
+                meant = frozenset((word,))
+            if meant and not meant & kind and (channel.quantity or channel.number is None):
+                return True
+            beside = {at - 1, at + 1} & places
+            number = CARDINALS.get(word) or ORDINALS.get(word) or word
+            lettered = len(word) == 1 and word.isalpha() and at - 1 in places
+            if (number.isdecimal() and beside and any(map(str.isdecimal, own))) or (
+                lettered and any(len(w) == 1 and w.isalpha() for w in own)
+            ):
+                return True
+        return False
+
+    def without_others(
+        self, found: Sequence[int], channels: Sequence[ChannelView]
+    ) -> tuple[int, ...]:
+        """Of some channels those that aren't taken for another one."""
+        explained = frozenset(i for c in found for i in self.matched[c][0])
+        return tuple(c for c in found if not self.means_another(c, channels[c], explained))
 
     @property
     def hit(self) -> frozenset[int]:
@@ -268,7 +324,7 @@ def relevance(
     the names, and over their distinct words for each word that none has.
     """
     asked = _Question(question, [_name(channel.name, channel.quantity) for channel in channels])
-    found = _by_rules(channels, asked, previous)
+    found = _meant_ones(channels, asked, _by_rules(channels, asked, previous))
     if found.match or found.before:
         return found
     scores = odds(channels, question, _ruled(asked, found), learned())
@@ -277,12 +333,26 @@ def relevance(
         clear = scores[best] > scores[second] + MARGIN
         return replace(found, likely=best if clear else None)
     meant = [c for c, score in enumerate(scores) if score > MARGIN and asked.may_mean(c)]
+    meant = list(asked.without_others(meant, channels))
     if not meant:
         return found
     if len(meant) > MAX_MEANT:
         return Relevance(maybe=tuple(meant))
     first = {c: min(asked.matched[c][0], default=MAX_WORDS) for c in meant}
     return Relevance(match=tuple(sorted(meant, key=lambda c: (first[c], -scores[c]))))
+
+
+def _meant_ones(channels: Sequence[ChannelView], asked: _Question, found: Relevance) -> Relevance:
+    """`found` without channels that stand in for another one, which isn't there."""
+    match = asked.without_others(found.match, channels)
+    maybe = asked.without_others(found.maybe, channels)
+    if (match, maybe) == (found.match, found.maybe):
+        return found
+    if match or maybe or found.before:
+        return replace(found, match=match, maybe=maybe)
+    phrases = [phrase for phrase in asked.phrases() if phrase]
+    lacking = tuple(asked.lacking(phrase) for phrase in phrases)
+    return Relevance(near=(*found.match, *found.maybe), unknown=(*found.unknown, *lacking))
 
 
 def _by_rules(
@@ -319,7 +389,7 @@ def _by_rules(
 def ruled(channels: Sequence[ChannelView], question: str) -> Ruled:
     """What the rules alone say to a question that leans on no other."""
     asked = _Question(question, [_name(c.name, c.quantity) for c in channels])
-    return _ruled(asked, _by_rules(channels, asked, ()))
+    return _ruled(asked, _meant_ones(channels, asked, _by_rules(channels, asked, ())))
 
 
 def _ruled(asked: _Question, found: Relevance) -> Ruled:

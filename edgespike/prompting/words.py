@@ -164,6 +164,33 @@ ORDINALS = {
 }  # fmt: skip
 """Numbers in words as people number things."""
 
+CONTRASTS = tuple(
+    map(
+        _set,
+        (
+            "left right centre center middle l r", "upper lower middle", "top bottom middle",
+            "inside outside indoor outdoor", "inner outer", "front rear back",
+            "north south east west",
+            "port starboard stbd", "supply return feed", "inlet outlet intake exhaust", "hot cold",
+            "fresh waste grey gray black", "primary secondary", "main backup reserve spare",
+            "high low", "big small large little", "red green blue yellow white", "old new",
+        ),
+    )
+)  # fmt: skip
+"""Words that tell like things apart."""
+
+BOUNDS = _set(
+    "limit limits range ranges bound bounds threshold thresholds normal allowed permitted"
+    " acceptable usual spec"
+)
+"""What a value may be inside or outside of."""
+
+MEASURED = _set(
+    "temperature humidity pressure voltage co2 co moisture ph vibration noise salinity turbidity"
+    " conductivity frequency flow weight speed battery rain wind torque pm25 energy"
+)
+"""Quantities that a question means by their names alone."""
+
 _MEANT: dict[str, frozenset[str]] = {}
 for _quantity, _words in EVERYDAY.items():
     for _each in _words.split():

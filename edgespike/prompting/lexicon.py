@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -46,15 +46,15 @@ def read(lines: Iterable[str]) -> Lexicon:
     for line in lines:
         mark, _, rest = line.strip().partition(" ")
         if mark == "=":
-            terms = [tuple(map(singular, term.split())) for term in rest.split(",")]
-            for term in terms:
-                if _stands_out(term):
+            written = [tuple(term.split()) for term in rest.split(",")]
+            terms = [tuple(map(singular, term)) for term in written]
+            for said, term in zip(written, terms, strict=True):
+                if _stands_out(said):
                     same.setdefault(term, set()).update(t for t in terms if t != term)
         elif mark == "~":
             head, _, words = rest.partition(":")
             for word in words.split():
-                if word not in FUNCTION:
-                    hints.setdefault(singular(word), set()).add(singular(head.strip()))
+                hints.setdefault(singular(word), set()).add(singular(head.strip()))
         elif mark and not mark.startswith("#"):
             raise ValueError(f"no line of a lexicon: {line}")
     return Lexicon(
@@ -63,9 +63,9 @@ def read(lines: Iterable[str]) -> Lexicon:
     )
 
 
-def _stands_out(term: Term) -> bool:
+def _stands_out(words: Sequence[str]) -> bool:
     """Whether a question that has these words means something by them."""
-    return not all(word in FUNCTION or common(word) for word in term)
+    return not all(word in FUNCTION or common(word) for word in words)
 
 
 @cache

@@ -1,51 +1,24 @@
 """Which channels a question is about, told by its words alone.
 
-A question is cut into words. Those of a name, with typing errors, other endings and everyday words
-("warm" for a temperature), are *matched*; ordinary words of questions are passed over; what is left
-is *unknown*, unless learned associations tell what it stands for. What is asked about the channels
-(their value, trend, ...) is for the model to say.
+What of a question no name explains is unknown, unless learned associations tell what it stands for.
+What is asked about the channels (their value, trend, ...) is for the model to say.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from edgespike.prompting.association import MARGIN, Ruled, learned, names_another, odds
-from edgespike.prompting.lexicon import MAX_TERM, lexicon
-from edgespike.prompting.words import (
-    ALIASES,
-    BOUNDS,
-    CARDINALS,
-    CONJUNCTIONS,
-    CONTRASTS,
-    FUNCTION,
-    LINKS,
-    MEASURED,
-    ORDINALS,
-    ORDINARY,
-    QUANTITIES,
-    alike,
-    asked_meanings,
-    common,
-    cut,
-    meanings,
-    ordinary,
-    singular,
-)
+from edgespike.prompting.association import MARGIN, Ruled, learned, odds
+from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
+from edgespike.prompting.words import singular
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
-_GAP = re.compile(r"[\s_/'’-]*")
-_STOP = re.compile(r"[,;:.?!&+/]")
 MAX_PREVIOUS = 4
 """Earlier questions that one can lean on."""
-
-MAX_WORDS = 64
-"""Words of a question that are looked at."""
 
 MAX_MEANT = 2
 """So many channels that a question means without their names are its match, more are a group."""
@@ -70,251 +43,6 @@ class Relevance:
     sure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """Words of a name, and of what is known beside it (its quantity), as sets of meanings."""
-
-    words: tuple[str, ...]
-    needed: tuple[frozenset[str], ...]
-    extra: frozenset[str]
-
-
-_NOWHERE = _Name((), (), frozenset())
-
-
-@lru_cache(maxsize=4096)
-def _name(name: str, quantity: str) -> _Name:
-    words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
-    words = words or tuple(w for w, _, _ in cut(name))
-    extra = frozenset(m for w, _, _ in cut(quantity) for m in meanings(w))
-    return _Name(words, tuple(meanings(w) for w in words), extra)
-
-
-class _Question:
-    """A question's words against the words of all names."""
-
-    def __init__(self, text: str, names: Sequence[_Name]) -> None:
-        self.text = text
-        self.names = names
-        found = cut(text)[:MAX_WORDS]
-        self.words = [word for word, _, _ in found]
-        self._places = [(start, end) for _, start, end in found]
-        known = {word for name in names for word in name.words}
-        self._meant = {m for name in names for word in name.needed for m in word}
-        self._meant |= {m for name in names for m in name.extra}
-        self._glued = _glued(names)
-        self.meanings = [self._meaning(i, known) for i in range(len(found))]
-        self._mean_numbers(known)
-        self._mean_the_same()
-        self._asked = frozenset[str]().union(*self.meanings)
-        self.matched = [self._reach(name) for name in names]
-
-    def _meaning(self, index: int, known: set[str]) -> frozenset[str]:
-        """What the word means among the names; empty when it is no word of theirs."""
-        word = self.words[index]
-        if word in FUNCTION and len(word) > 1:
-            return frozenset()
-        if len(word) == 1 and word.isalpha():
-            return frozenset((word,)) if word in known and index else frozenset()
-        meant = asked_meanings(word) & self._meant
-        if word in self._glued:
-            meant |= self._glued[word]
-        for first in (index - 1, index):  # "living room" for "livingroom"
-            pair = "".join(self.words[max(0, first) : first + 2])
-            if first + 1 < len(self.words) and pair in known and pair != word:
-                meant |= {pair}
-        if not meant and not common(word):
-            meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
-            meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
-        return meant
-
-    def _mean_numbers(self, known: set[str]) -> None:
-        """Numbers in words beside a word of a name: "the second barn", "zone two"."""
-        for at, word in enumerate(self.words):
-            beside = at + 1 if word in ORDINALS else at - 1
-            if not 0 <= beside < len(self.words):
-                continue
-            if (
-                self.words[beside] in CONJUNCTIONS
-                and beside
-                and self.words[beside - 1] in CARDINALS
-            ):
-                beside -= 1  # "pump one and two"
-            number = ORDINALS.get(word) or CARDINALS.get(word)
-            if number in known and self.meanings[beside]:
-                self.meanings[at] = frozenset((number,))
-
-    def _mean_the_same(self) -> None:
-        """Terms that stand for others: "starboard coolant" for "stbd coolant"."""
-        singulars = [singular(word) for word in self.words]
-        for length in range(MAX_TERM, 0, -1):
-            for at in range(len(self.words) - length + 1):
-                places = range(at, at + length)
-                if all(self.meanings[i] for i in places):
-                    continue
-                for other in lexicon().same.get(tuple(singulars[at : at + length]), ()):
-                    if self._meant.issuperset(other):
-                        for i in places:
-                            self.meanings[i] |= frozenset(other)
-        for at, word in enumerate(singulars):
-            if not self.meanings[at] and not ordinary(self.words[at]):
-                self.meanings[at] = lexicon().hinted(word) & self._meant
-
-    def _reach(self, name: _Name) -> tuple[frozenset[int], int, int]:
-        """Places of the question that `name` explains, how many of its words they name, how many
-        exactly."""
-        places: set[int] = set()
-        named = exact = 0
-        for at, word in enumerate(name.needed):
-            if word.isdisjoint(self._asked):
-                continue  # most words of most names
-            hits = [i for i, meant in enumerate(self.meanings) if meant & word]
-            hits = [i for i in hits if not self._by_the_way(i, name)]
-            plain = name.words[at]
-            if len(plain) == 1 and plain.isalpha():
-                before = name.needed[at - 1] if at else frozenset()
-                hits = [i for i in hits if i and self.meanings[i - 1] & before]
-            places.update(hits)
-            named += bool(hits)
-            exact += any(self.words[i] == plain for i in hits)
-        if not name.extra.isdisjoint(self._asked):
-            places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
-        return frozenset(places), named, exact
-
-    def _by_the_way(self, index: int, name: _Name) -> bool:
-        """Whether an ordinary word of the question only happens to be one of the name's: "which
-        room" doesn't mean the living room, "outside its limits" not the outdoor sensor."""
-        word = self.words[index]
-        after = self.words[index + 1 : index + 2]
-        if word in ("outside", "inside") and after:
-            return after[0] in FUNCTION or after[0] in BOUNDS
-        if word not in name.words or word not in ORDINARY or len(name.words) == 1:
-            return False
-        if word in QUANTITIES and word != "current":
-            return False
-        if any(word in some and len(some.intersection(self.words)) > 1 for some in CONTRASTS):
-            return False  # "top and bottom"
-        beside = [self.words[:index][::-1], self.words[index + 1 :]]
-        if word == "current":  # "the current hall power" is no current, "the hall current" is
-            beside = beside[:1] if not LINKS.intersection(after) else beside
-        near = {next((w for w in side if w not in LINKS), "") for side in beside}
-        own = {m for needed in name.needed for m in needed}
-        return not any(meanings(w) & own for w in near)
-
-    def may_mean(self, channel: int) -> bool:
-        """Whether no word that a channel leaves unexplained must be another's."""
-        places = self.matched[channel][0]
-        words = {singular(w) for i, w in enumerate(self.words) if i not in places}
-        own = {singular(w) for w in self.names[channel].words}
-        return not any(names_another(word, learned()) for word in words - own)
-
-    def means_another(self, index: int, channel: ChannelView, explained: frozenset[int]) -> bool:
-        """Whether a word that isn't `explained` by any channel that is meant says that this one is
-        not: the left one of its kind for the right, the second for the first, the pressure of a
-        pump that only tells whether it runs.
-        """
-        places = self.matched[index][0]
-        own = set(self.names[index].words)
-        kind = meanings(channel.quantity.casefold()) | self.names[index].extra
-        for at, word in enumerate(self.words):
-            if at in explained or word in own:
-                continue
-            contrary = [some & own for some in CONTRASTS if word in some]
-            if any(some and some.isdisjoint(self.words) for some in contrary):
-                return True
-            if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, _NOWHERE):
-                return True
-            meant = meanings(singular(word)) & MEASURED
-            if word == "current" and at - 1 in places:
-                meant = frozenset((word,))
-            if meant and not meant & kind and (channel.quantity or channel.number is None):
-                return True
-            beside = {at - 1, at + 1} & places
-            number = CARDINALS.get(word) or ORDINALS.get(word) or word
-            lettered = len(word) == 1 and word.isalpha() and at - 1 in places
-            if (number.isdecimal() and beside and any(map(str.isdecimal, own))) or (
-                lettered and any(len(w) == 1 and w.isalpha() for w in own)
-            ):
-                return True
-        return False
-
-    def without_others(
-        self, found: Sequence[int], channels: Sequence[ChannelView]
-    ) -> tuple[int, ...]:
-        """Of some channels those that aren't taken for another one."""
-        explained = frozenset(i for c in found for i in self.matched[c][0])
-        return tuple(c for c in found if not self.means_another(c, channels[c], explained))
-
-    @property
-    def hit(self) -> frozenset[int]:
-        """Places that some name explains."""
-        return frozenset(i for reach, _, _ in self.matched for i in reach)
-
-    def runs(self) -> list[list[int]]:
-        """Neighbouring words that are matched or unknown, without those between names."""
-        runs: list[list[int]] = []
-        hit, last = self.hit, -2
-        for i, word in enumerate(self.words):
-            if i not in hit and ordinary(word):
-                continue
-            joined = i == last + 1 and _GAP.fullmatch(
-                self.text, self._places[i - 1][1], self._places[i][0]
-            )
-            if joined:
-                runs[-1].append(i)
-            else:
-                runs.append([i])
-            last = i
-        return runs
-
-    def named(self, channel: int, places: frozenset[int]) -> bool:
-        """Whether these places hold the whole name of a channel."""
-        needed = self.names[channel].needed
-        return all(any(self.meanings[i] & word for i in places) for word in needed)
-
-    def phrases(self) -> list[list[list[int]]]:
-        """The runs, together where no conjunction or comma parts them: "temperature in the hall"
-        is one phrase, "hall and attic" are two."""
-        phrases: list[list[list[int]]] = []
-        for run in self.runs():
-            if phrases:
-                last = phrases[-1][-1][-1]
-                between = self.text[self._places[last][1] : self._places[run[0]][0]]
-                conjoined = CONJUNCTIONS.intersection(self.words[last + 1 : run[0]])
-                if not conjoined and not _STOP.search(between):
-                    phrases[-1].append(run)
-                    continue
-            phrases.append([run])
-        return phrases
-
-    def lacking(self, phrase: list[list[int]]) -> str:
-        """A name for what doesn't exist: "sauna temperature" for "how warm is the sauna"."""
-        places = [run for run in phrase if not self._quantity(run)]
-        measured = [self._quantity(run) for run in phrase if run not in places]
-        if len(measured) == 1 and len(measured[0]) == 1:
-            return " ".join((*(self.said(run) for run in places), *measured[0]))
-        return " ".join(self.said(run) for run in places or phrase)
-
-    def _quantity(self, run: list[int]) -> frozenset[str]:
-        """What a run of words measures when it says nothing else."""
-        meant = [asked_meanings(self.words[i]) & QUANTITIES for i in run]
-        return frozenset[str]().union(*meant) - set(ALIASES) if all(meant) else frozenset()
-
-    def said(self, run: Sequence[int]) -> str:
-        """The run as it stands in the question."""
-        return self.text[self._places[run[0]][0] : self._places[run[-1]][1]]
-
-
-def _glued(names: Iterable[_Name]) -> dict[str, frozenset[str]]:
-    """Neighbouring words of names written as one -> the words."""
-    return {
-        one + two: frozenset((one, two))
-        for name in names
-        for one, two in zip(name.words, name.words[1:], strict=False)
-        if one.isalpha() and two.isalpha()
-    }
-
-
 def relevance(
     channels: Sequence[ChannelView], question: str, previous: Sequence[str] = ()
 ) -> Relevance:
@@ -323,8 +51,9 @@ def relevance(
     Where the rules don't find the channel, what was learned of words decides. Cost: one pass over
     the names, and over their distinct words for each word that none has.
     """
-    asked = _Question(question, [_name(channel.name, channel.quantity) for channel in channels])
+    asked = Question(question, [name_of(channel.name, channel.quantity) for channel in channels])
     found = _meant_ones(channels, asked, _by_rules(channels, asked, previous))
+    found = _in_state(channels, asked, found)
     if found.match or found.before:
         return found
     scores = odds(channels, question, _ruled(asked, found), learned())
@@ -342,7 +71,23 @@ def relevance(
     return Relevance(match=tuple(sorted(meant, key=lambda c: (first[c], -scores[c]))))
 
 
-def _meant_ones(channels: Sequence[ChannelView], asked: _Question, found: Relevance) -> Relevance:
+def _in_state(channels: Sequence[ChannelView], asked: Question, found: Relevance) -> Relevance:
+    """`found` with those of several that tell the state that is asked for: "is the bilge dry?" is
+    about the bilge's float switch and not about its pump."""
+    if len(found.maybe) < 2:
+        return found
+    worded = [c for c in found.maybe if channels[c].number is None and not channels[c].unit]
+    named = [c for c in worded if asked.names_state(channels[c].text or "")]
+    kinds = {channels[c].quantity for c in named} - {""}
+    tells = tuple(c for c in worded if c in named or channels[c].quantity in kinds)
+    if not tells or len(tells) == len(found.maybe):
+        return found
+    if len(tells) == 1:
+        return replace(found, match=tells, maybe=())
+    return replace(found, maybe=tells)
+
+
+def _meant_ones(channels: Sequence[ChannelView], asked: Question, found: Relevance) -> Relevance:
     """`found` without channels that stand in for another one, which isn't there."""
     match = asked.without_others(found.match, channels)
     maybe = asked.without_others(found.maybe, channels)
@@ -356,7 +101,7 @@ def _meant_ones(channels: Sequence[ChannelView], asked: _Question, found: Releva
 
 
 def _by_rules(
-    channels: Sequence[ChannelView], asked: _Question, previous: Sequence[str]
+    channels: Sequence[ChannelView], asked: Question, previous: Sequence[str]
 ) -> Relevance:
     runs, hit = asked.runs(), asked.hit
     full = _full(asked, runs)
@@ -388,11 +133,11 @@ def _by_rules(
 
 def ruled(channels: Sequence[ChannelView], question: str) -> Ruled:
     """What the rules alone say to a question that leans on no other."""
-    asked = _Question(question, [_name(c.name, c.quantity) for c in channels])
+    asked = Question(question, [name_of(c.name, c.quantity) for c in channels])
     return _ruled(asked, _meant_ones(channels, asked, _by_rules(channels, asked, ())))
 
 
-def _ruled(asked: _Question, found: Relevance) -> Ruled:
+def _ruled(asked: Question, found: Relevance) -> Ruled:
     words = [singular(word) for word in asked.words]
     explained = [frozenset(words[i] for i in places) for places, _, _ in asked.matched]
     return Ruled(explained, found.match, found.sure, found.maybe, bool(found.unknown))
@@ -402,7 +147,7 @@ def _places(phrase: list[list[int]]) -> set[int]:
     return {i for run in phrase for i in run}
 
 
-def _full(asked: _Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
+def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     """Channels whose whole name is in the question, and where, in the order of the question.
 
     Not those whose name an unknown word makes another's ("kitchen radiator temperature"). Of names
@@ -445,7 +190,7 @@ def _in_the_way(
     return any(i < inside[-1] or len(words[i]) <= 2 or not words[i].isalpha() for i in strange)
 
 
-def _undominated(asked: _Question) -> list[int]:
+def _undominated(asked: Question) -> list[int]:
     """Channels that explain a word and of which none explains more, word for word."""
     some = [c for c, (places, _, _) in enumerate(asked.matched) if places]
     sets = {asked.matched[c][0] for c in some}
@@ -454,12 +199,12 @@ def _undominated(asked: _Question) -> list[int]:
 
 
 def _before(
-    maybe: Sequence[int], previous: Sequence[str], names: Sequence[_Name]
+    maybe: Sequence[int], previous: Sequence[str], names: Sequence[Name]
 ) -> tuple[int, ...]:
     """Of the channels that fit, that which shares the most words with the question before."""
     if not previous or not maybe:
         return ()
-    last = _Question(previous[-1], names)
+    last = Question(previous[-1], names)
     shared = {c: last.matched[c][1] for c in maybe}
     most = max(shared.values())
     best = [c for c, count in shared.items() if count == most]

@@ -126,9 +126,9 @@ ALIASES = {
 
 EVERYDAY = {
     "temperature": "warm warmer warmest cold colder coldest hot hotter hottest cool cooler coolest"
-    " chilly heat heated heating degree degrees celsius fahrenheit freezing frozen boiling warmth"
-    " thermometer chill thermal",
-    "humidity": "humid damp drier dryer driest moist muggy",
+    " chilly chillier chilliest heat heated heating degree degrees celsius fahrenheit freezing"
+    " frozen boiling warmth thermometer chill thermal",
+    "humidity": "humid damp damper dampest drier dryer driest moist moister muggy stuffiest",
     "moisture": "wetter wettest drier driest damp moist watered",
     "light": "bright brighter brightest dark darker darkest lit dim",
     "power": "watt watts kilowatt kilowatts electricity load drawing draws consuming consumes"
@@ -138,7 +138,8 @@ EVERYDAY = {
     "noise": "loud louder loudest noisy quiet quieter quietest decibel decibels",
     "level": "full fuller fullest empty emptier emptiest fill filled",
     "speed": "fast faster fastest slow slower slowest quick spinning revolutions",
-    "wind": "windy breeze", "weight": "heavy heavier heaviest weigh weighs",
+    "wind": "windy breeze",
+    "weight": "heavy heavier heaviest lighter lightest weigh weighs weighing",
     "battery": "charge charged", "co2": "stuffy ppm",
     "flow": "flowing flows", "vibration": "vibrating vibrate vibrates shaking",
     "motion": "movement", "presence": "anybody somebody someone anyone occupied",
@@ -179,6 +180,27 @@ CONTRASTS = tuple(
 )  # fmt: skip
 """Words that tell like things apart."""
 
+STATES = tuple(
+    map(
+        _set,
+        (
+            "on off running stopped idle standby active inactive started finished done ready fault"
+            " faulty failed error tripped paused working auto manual loaded unloaded producing"
+            " maintenance run runs stop",
+            "open opened closed close shut ajar", "locked unlocked lock unlock bolted",
+            "occupied vacant free empty unoccupied taken busy present absent home away",
+            "motion moving detected clear movement", "wet dry leak leaking flooded water",
+            "online offline connected disconnected plugged unplugged reachable",
+            "charging discharging charged full", "armed disarmed", "lying standing sitting asleep",
+            "heating cooling defrosting defrost", "lit dark on off", "smoke fire normal alarm",
+        ),
+    )
+)  # fmt: skip
+"""States that a question may name: of a device that is in one of them, the others may be asked."""
+
+BEYOND = _set("above below over under than past beyond exceed exceeds exceeded reach reached hit")
+"""Words before a number that is no name."""
+
 BOUNDS = _set(
     "limit limits range ranges bound bounds threshold thresholds normal allowed permitted"
     " acceptable usual spec"
@@ -187,7 +209,7 @@ BOUNDS = _set(
 
 MEASURED = _set(
     "temperature humidity pressure voltage co2 co moisture ph vibration noise salinity turbidity"
-    " conductivity frequency flow weight speed battery rain wind torque pm25 energy"
+    " conductivity frequency flow weight speed battery rain wind torque energy"
 )
 """Quantities that a question means by their names alone."""
 

@@ -1,0 +1,321 @@
+"""A question's words against the names of the channels: which of them it explains, and how.
+
+Words of a name are *matched*, with typing errors, other endings, everyday words ("warm" for a
+temperature) and terms that mean the same; ordinary words of questions are passed over; what is left
+is unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edgespike.prompting.association import learned, names_another
+from edgespike.prompting.lexicon import MAX_TERM, lexicon
+from edgespike.prompting.words import (
+    ALIASES,
+    BEYOND,
+    BOUNDS,
+    CARDINALS,
+    CONJUNCTIONS,
+    CONTRASTS,
+    FUNCTION,
+    LINKS,
+    MEASURED,
+    ORDINALS,
+    ORDINARY,
+    QUANTITIES,
+    STATES,
+    alike,
+    asked_meanings,
+    common,
+    cut,
+    meanings,
+    ordinary,
+    singular,
+)
+from edgespike.sensing.picture import ChannelView
+
+_GAP = re.compile(r"[\s_/'’-]*")
+_STOP = re.compile(r"[,;:.?!&+/]")
+
+MAX_WORDS = 64
+"""Words of a question that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Words of a name, and of what is known beside it (its quantity), as sets of meanings."""
+
+    words: tuple[str, ...]
+    needed: tuple[frozenset[str], ...]
+    extra: frozenset[str]
+
+
+_NOWHERE = Name((), (), frozenset())
+
+
+@lru_cache(maxsize=4096)
+def name_of(name: str, quantity: str) -> Name:
+    words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
+    words = words or tuple(w for w, _, _ in cut(name))
+    extra = frozenset(m for w, _, _ in cut(quantity) for m in meanings(w))
+    return Name(words, tuple(meanings(w) for w in words), extra)
+
+
+class Question:
+    """A question's words against the words of all names."""
+
+    def __init__(self, text: str, names: Sequence[Name]) -> None:
+        self.text = text
+        self.names = names
+        found = cut(text)[:MAX_WORDS]
+        self.words = [word for word, _, _ in found]
+        self._places = [(start, end) for _, start, end in found]
+        known = {word for name in names for word in name.words}
+        self._meant = {m for name in names for word in name.needed for m in word}
+        self._meant |= {m for name in names for m in name.extra}
+        self._glued = _glued(names)
+        self.meanings = [self._meaning(i, known) for i in range(len(found))]
+        self._mean_numbers(known)
+        self._mean_the_same()
+        self._asked = frozenset[str]().union(*self.meanings)
+        self.matched = [self._reach(name) for name in names]
+
+    def _meaning(self, index: int, known: set[str]) -> frozenset[str]:
+        """What the word means among the names; empty when it is no word of theirs."""
+        word = self.words[index]
+        if word in FUNCTION and len(word) > 1:
+            return frozenset()
+        if len(word) == 1 and word.isalpha():
+            return frozenset((word,)) if word in known and index else frozenset()
+        meant = asked_meanings(word) & self._meant
+        if word in self._glued:
+            meant |= self._glued[word]
+        for first in (index - 1, index):  # "living room" for "livingroom"
+            pair = "".join(self.words[max(0, first) : first + 2])
+            if first + 1 < len(self.words) and pair in known and pair != word:
+                meant |= {pair}
+        if not meant and not common(word):
+            meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
+            meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
+        return meant
+
+    def _mean_numbers(self, known: set[str]) -> None:
+        """Numbers in words beside a word of a name: "the second barn", "zone two"."""
+        for at, word in enumerate(self.words):
+            beside = at + 1 if word in ORDINALS else at - 1
+            if not 0 <= beside < len(self.words):
+                continue
+            if (
+                self.words[beside] in CONJUNCTIONS
+                and beside
+                and self.words[beside - 1] in CARDINALS
+            ):
+                beside -= 1  # "pump one and two"
+            number = ORDINALS.get(word) or CARDINALS.get(word)
+            if number in known and self.meanings[beside]:
+                self.meanings[at] = frozenset((number,))
+
+    def _mean_the_same(self) -> None:
+        """Terms that stand for others: "starboard coolant" for "stbd coolant"."""
+        singulars = [singular(word) for word in self.words]
+        for length in range(MAX_TERM, 0, -1):
+            for at in range(len(self.words) - length + 1):
+                places = range(at, at + length)
+                if all(self.meanings[i] for i in places):
+                    continue
+                for other in lexicon().same.get(tuple(singulars[at : at + length]), ()):
+                    if self._meant.issuperset(other):
+                        for i in places:
+                            self.meanings[i] |= frozenset(other)
+        for at, word in enumerate(singulars):
+            if not self.meanings[at] and not ordinary(self.words[at]):
+                self.meanings[at] = lexicon().hinted(word) & self._meant
+
+    def _reach(self, name: Name) -> tuple[frozenset[int], int, int]:
+        """Places of the question that `name` explains, how many of its words they name, how many
+        exactly."""
+        places: set[int] = set()
+        named = exact = 0
+        for at, word in enumerate(name.needed):
+            if word.isdisjoint(self._asked):
+                continue  # most words of most names
+            hits = [i for i, meant in enumerate(self.meanings) if meant & word]
+            hits = [i for i in hits if not self._by_the_way(i, name)]
+            plain = name.words[at]
+            if len(plain) == 1 and plain.isalpha():
+                before = name.needed[at - 1] if at else frozenset()
+                hits = [i for i in hits if i and self.meanings[i - 1] & before]
+            places.update(hits)
+            named += bool(hits)
+            exact += any(self.words[i] == plain for i in hits)
+        if not name.extra.isdisjoint(self._asked):
+            places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
+        return frozenset(places), named, exact
+
+    def _by_the_way(self, index: int, name: Name) -> bool:
+        """Whether an ordinary word of the question only happens to be one of the name's: "which
+        room" doesn't mean the living room, "outside its limits" not the outdoor sensor."""
+        word = self.words[index]
+        after = self.words[index + 1 : index + 2]
+        if word in ("outside", "inside") and after:
+            return after[0] in FUNCTION or after[0] in BOUNDS
+        if word not in name.words or word not in ORDINARY or len(name.words) == 1:
+            return False
+        if word in QUANTITIES and word != "current":
+            return False
+        if any(word in some and len(some.intersection(self.words)) > 1 for some in CONTRASTS):
+            return False  # "top and bottom"
+        beside = [self.words[:index][::-1], self.words[index + 1 :]]
+        if word == "current":  # "the current hall power" is no current, "the hall current" is
+            beside = beside[:1] if not LINKS.intersection(after) else beside
+        near = {next((w for w in side if w not in LINKS), "") for side in beside}
+        own = {m for needed in name.needed for m in needed}
+        return not any(meanings(w) & own for w in near)
+
+    def names_state(self, text: str) -> bool:
+        """Whether the question names a state, or another one that its device could be in."""
+        state = {word for word, _, _ in cut(text)}
+        said = [word for at, word in enumerate(self.words) if not self.meanings[at]]
+        if not state.isdisjoint(said):
+            return True
+        some = [each for each in STATES if not state.isdisjoint(each)]
+        return any(word in each for each in some for word in said)
+
+    def may_mean(self, channel: int) -> bool:
+        """Whether no word that a channel leaves unexplained must be another's."""
+        places = self.matched[channel][0]
+        words = {singular(w) for i, w in enumerate(self.words) if i not in places}
+        own = {singular(w) for w in self.names[channel].words}
+        return not any(names_another(word, learned()) for word in words - own)
+
+    def means_another(self, index: int, channel: ChannelView, explained: frozenset[int]) -> bool:
+        """Whether a word that isn't `explained` by any channel that is meant says that this one is
+        not: the left one of its kind for the right, the second for the first, the pressure of a
+        pump that only tells whether it runs.
+        """
+        places = self.matched[index][0]
+        clauses = [clause for clause in self._clauses() if places.intersection(clause)]
+        whole = [each for each in clauses if self.named(index, places.intersection(each))]
+        strange = [
+            any(self._tells_apart(at, index, channel) for at in clause if at not in explained)
+            for clause in whole or clauses
+        ]
+        return all(strange) if whole else any(strange)
+
+    def _tells_apart(self, at: int, index: int, channel: ChannelView) -> bool:
+        """Whether the word at a place says that it isn't this channel."""
+        word, places = self.words[at], self.matched[index][0]
+        own = set(self.names[index].words)
+        if word in own:
+            return False
+        contrary = [some & own for some in CONTRASTS if word in some]
+        if any(some and some.isdisjoint(self.words) for some in contrary):
+            return True
+        if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, _NOWHERE):
+            return True
+        kind = meanings(channel.quantity.casefold()) | self.names[index].extra
+        meant = meanings(singular(word)) & MEASURED
+        if word == "current" and at - 1 in places:
+            meant = frozenset((word,))
+        if meant and not meant & kind and (channel.quantity or channel.number is None):
+            return True
+        number = CARDINALS.get(word) or ORDINALS.get(word) or word
+        if number.isdecimal():
+            return bool({at - 1, at + 1} & places) and any(map(str.isdecimal, own))
+        lettered = len(word) == 1 and word.isalpha() and word not in LINKS and at - 1 in places
+        return lettered and any(len(w) == 1 and w.isalpha() for w in own)
+
+    def _clauses(self) -> Iterator[list[int]]:
+        """The places of all words, parted at conjunctions and commas."""
+        clause: list[int] = []
+        for at, word in enumerate(self.words):
+            gap = self.text[self._places[at - 1][1] : self._places[at][0]] if at else ""
+            if word in CONJUNCTIONS or _STOP.search(gap):
+                yield clause
+                clause = []
+            clause.append(at)
+        yield clause
+
+    def without_others(
+        self, found: Sequence[int], channels: Sequence[ChannelView]
+    ) -> tuple[int, ...]:
+        """Of some channels those that aren't taken for another one."""
+        explained = frozenset(i for c in found for i in self.matched[c][0])
+        return tuple(c for c in found if not self.means_another(c, channels[c], explained))
+
+    @property
+    def hit(self) -> frozenset[int]:
+        """Places that some name explains."""
+        return frozenset(i for reach, _, _ in self.matched for i in reach)
+
+    def runs(self) -> list[list[int]]:
+        """Neighbouring words that are matched or unknown, without those between names."""
+        runs: list[list[int]] = []
+        hit, last = self.hit, -2
+        for i, word in enumerate(self.words):
+            if i not in hit and (ordinary(word) or self._is_bound(i)):
+                continue
+            joined = i == last + 1 and _GAP.fullmatch(
+                self.text, self._places[i - 1][1], self._places[i][0]
+            )
+            if joined:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+            last = i
+        return runs
+
+    def _is_bound(self, at: int) -> bool:
+        """Whether a number is what something may be above or below."""
+        return at > 0 and self.words[at].isdecimal() and self.words[at - 1] in BEYOND
+
+    def named(self, channel: int, places: frozenset[int]) -> bool:
+        """Whether these places hold the whole name of a channel."""
+        needed = self.names[channel].needed
+        return all(any(self.meanings[i] & word for i in places) for word in needed)
+
+    def phrases(self) -> list[list[list[int]]]:
+        """The runs, together where no conjunction or comma parts them: "temperature in the hall"
+        is one phrase, "hall and attic" are two."""
+        phrases: list[list[list[int]]] = []
+        for run in self.runs():
+            if phrases:
+                last = phrases[-1][-1][-1]
+                between = self.text[self._places[last][1] : self._places[run[0]][0]]
+                conjoined = CONJUNCTIONS.intersection(self.words[last + 1 : run[0]])
+                if not conjoined and not _STOP.search(between):
+                    phrases[-1].append(run)
+                    continue
+            phrases.append([run])
+        return phrases
+
+    def lacking(self, phrase: list[list[int]]) -> str:
+        """A name for what doesn't exist: "sauna temperature" for "how warm is the sauna"."""
+        places = [run for run in phrase if not self._quantity(run)]
+        measured = [self._quantity(run) for run in phrase if run not in places]
+        if len(measured) == 1 and len(measured[0]) == 1:
+            return " ".join((*(self.said(run) for run in places), *measured[0]))
+        return " ".join(self.said(run) for run in places or phrase)
+
+    def _quantity(self, run: list[int]) -> frozenset[str]:
+        """What a run of words measures when it says nothing else."""
+        meant = [asked_meanings(self.words[i]) & QUANTITIES for i in run]
+        return frozenset[str]().union(*meant) - set(ALIASES) if all(meant) else frozenset()
+
+    def said(self, run: Sequence[int]) -> str:
+        """The run as it stands in the question."""
+        return self.text[self._places[run[0]][0] : self._places[run[-1]][1]]
+
+
+def _glued(names: Iterable[Name]) -> dict[str, frozenset[str]]:
+    """Neighbouring words of names written as one -> the words."""
+    return {
+        one + two: frozenset((one, two))
+        for name in names
+        for one, two in zip(name.words, name.words[1:], strict=False)
+        if one.isalpha() and two.isalpha()
+    }

@@ -193,7 +193,7 @@ def test_the_likely_one_of_several_is_told_in_detail() -> None:
         ChannelView("Battery charge", "80", 80.0, "%", "charge", 5.0),
         ChannelView("Battery current", "3", 3.0, "A", "current", 5.0),
     ]
-    found = relevance(battery, "how full is the battery")
+    found = relevance(battery, "what percentage is the battery at")
     assert (found.maybe, found.likely) == ((0, 1, 2, 3), 2)
     shown = [line for lines in focus_lines(battery, found) for line in lines]
     told = [line for line in shown if line[0][0] == "maybe" and ("unit", "%") in line]

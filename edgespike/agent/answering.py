@@ -30,7 +30,7 @@ from edgespike.messages import (
     Timing,
     Usage,
 )
-from edgespike.prompting import PromptTemplate
+from edgespike.prompting import PromptTemplate, load
 
 if TYPE_CHECKING:
     from edgespike.engine.generate import Piece
@@ -150,6 +150,7 @@ class Answerer:
         self.model_name = f"{model.container.path.stem}@{model.fingerprint[:12]}"
         self._model = model
         self._contexts = contexts
+        load()
         self._settings = settings
         self._clock = clock
         # Any control piece ends an answer: what follows one is no longer the answer.

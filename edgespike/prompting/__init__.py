@@ -12,7 +12,7 @@ data writes its dialogues with these same functions: a model must be asked as it
 
 from edgespike.prompting.blocks import Block, Prompt, answer_part, changes, key_frame, render, turn
 from edgespike.prompting.describe import MAX_NAME, clean, describe, describe_age
-from edgespike.prompting.relevance import rank
+from edgespike.prompting.relevance import load, rank
 from edgespike.prompting.template import BUNDLED, PLAIN, Encoder, PromptTemplate, default_template
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "describe",
     "describe_age",
     "key_frame",
+    "load",
     "rank",
     "render",
     "turn",

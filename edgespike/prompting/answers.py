@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgespike.prompting.describe import describe_age, describe_span
+from edgespike.prompting.describe import clean, describe_age, describe_span
 from edgespike.prompting.focus import (
     MAX_KINDS,
     MAX_LISTED,
@@ -188,7 +188,9 @@ def stale(channels: Sequence[ChannelView]) -> str:
     for c in old[:MAX_LISTED]:
         known = c.text is not None and c.age_s is not None
         said = f", last read {describe_age(c.age_s or 0.0)} ago" if known else ""
-        parts.append(f"the {c.name}{said or (', not reported yet' if c.text is None else '')}")
+        parts.append(
+            f"the {clean(c.name)}{said or (', not reported yet' if c.text is None else '')}"
+        )
     more = len(old) - len(parts)
     text = f"{_head(channels)['silent']}: {'; '.join(parts)}"
     return f"{text}; and {more} more." if more > 0 else f"{text}."

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
+from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
 from edgespike.prompting.words import singular
 from edgespike.sensing.picture import ChannelView
@@ -41,6 +42,12 @@ class Relevance:
     near: tuple[int, ...] = ()
     unknown: tuple[str, ...] = ()
     sure: bool = False
+
+
+def load() -> None:
+    """Read what the first question would read, some tens of milliseconds."""
+    lexicon()
+    learned()
 
 
 def relevance(

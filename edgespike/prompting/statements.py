@@ -7,8 +7,9 @@ another sensor's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from edgespike.prompting import answers
 from edgespike.prompting.describe import clean
@@ -19,43 +20,47 @@ from edgespike.sensing.picture import ChannelView
 
 def statements(channels: Sequence[ChannelView], found: Relevance) -> tuple[str, ...]:
     """What `channels` say to a question that fits them as `found`, each statement once."""
-    return tuple(dict.fromkeys(_all([_cleaned(c) for c in channels], found)))
+    return tuple(dict.fromkeys(_all(channels, found)))
 
 
 def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
     shown = [*found.match[:MAX_MATCHES], *found.before, *found.maybe[:MAX_LISTED]]
     if found.likely is not None:
         shown.append(found.likely)
-    for index in dict.fromkeys(shown):
-        yield from (say(channels[index]) for say in answers.SINGLE.values())
+    for channel in _cleaned(channels, dict.fromkeys(shown)):
+        yield from (say(channel) for say in answers.SINGLE.values())
     unknown = [clean(words) for words in found.unknown[:MAX_UNKNOWN]]
     yield from map(answers.unknown, unknown)
     for fits in (found.match, found.maybe):
         if fits:
-            yield from _lists([channels[c] for c in fits], unknown)
+            some = _cleaned(channels, fits[:MAX_MATCHES])
+            yield from _lists(some, len(fits), unknown)
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
-    for group in list(groups_of([channels[c] for c in several]))[:MAX_GROUPS]:
+    for group in islice(groups_of([channels[c] for c in several]), MAX_GROUPS):
         said = (say(group) for say in (*answers.GROUPED.values(), answers.compare))
         yield from (each for each in said if each)
     yield from (say(channels) for say in answers.WHOLE.values())
 
 
-def _lists(fits: Sequence[ChannelView], unknown: Sequence[str]) -> Iterator[str]:
-    """Some channels together, and beside them what isn't there."""
-    if len(fits) == MAX_MATCHES:
+def _lists(fits: Sequence[ChannelView], count: int, unknown: Sequence[str]) -> Iterator[str]:
+    """Some of `count` channels together, and beside them what isn't there."""
+    if len(fits) == count == MAX_MATCHES:
         yield answers.several(fits)
-    known = answers.several(fits[:MAX_LISTED], len(fits))
-    if len(fits) > 1:
+    known = answers.several(fits[:MAX_LISTED], count)
+    if count > 1:
         yield known
     for words in unknown:
         yield answers.partly(known, words)
 
 
-def _cleaned(channel: ChannelView) -> ChannelView:
-    """The channel as it is shown to a model."""
-    return replace(
-        channel,
-        name=clean(channel.name),
-        text=None if channel.text is None else clean(channel.text),
-        unit=clean(channel.unit),
-    )
+def _cleaned(channels: Sequence[ChannelView], some: Iterable[int]) -> list[ChannelView]:
+    """Some channels as they are shown to a model."""
+    return [
+        replace(
+            channel,
+            name=clean(channel.name),
+            text=None if channel.text is None else clean(channel.text),
+            unit=clean(channel.unit),
+        )
+        for channel in (channels[index] for index in some)
+    ]

@@ -9,7 +9,7 @@ Retrieval as Statistical Translation", SIGIR 1999) with weights of a logistic re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
@@ -21,6 +21,9 @@ from edgespike.sensing.picture import ChannelView
 COST = ""
 """The token whose weight is what a word costs where nothing explains it."""
 
+CACHED = 16384
+"""Names of channels that are cut into words once; a picture with more is slower."""
+
 MAX_WORDS = 48
 """Words of a question that are looked at."""
 
@@ -31,9 +34,9 @@ class Ruled:
     by whole names, those that may, and whether something isn't there."""
 
     explained: Sequence[frozenset[str]]
-    match: Sequence[int] = ()
+    match: Collection[int] = ()
     sure: bool = False
-    maybe: Sequence[int] = ()
+    maybe: Collection[int] = ()
     lost: bool = False
 
     def features(self, index: int) -> tuple[bool, bool, bool, bool]:
@@ -100,7 +103,7 @@ def spoken(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(singular(word) for word, _, _ in cut(text)))[:MAX_WORDS]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CACHED)
 def _named(name: str, quantity: str, unit: str) -> tuple[frozenset[str], frozenset[str]]:
     name_words = frozenset(singular(word) for word, _, _ in cut(name))
     beside = frozenset(f"kind:{singular(word)}" for word, _, _ in cut(quantity))
@@ -115,7 +118,7 @@ def tokens(channel: ChannelView) -> tuple[frozenset[str], frozenset[str]]:
     return name, known | {state.casefold()}
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CACHED)
 def _hintable(name: str, quantity: str) -> frozenset[str]:
     return frozenset(singular(word) for word, _, _ in cut(f"{name} {quantity}"))
 
@@ -169,8 +172,8 @@ def odds(
                 best = max(best, weights.near)
             elif not hints.isdisjoint(plain):
                 best = max(best, weights.hint)
-            for token in all_tokens.intersection(explains):
-                best = max(best, explains[token])
+            for token in all_tokens:  # there are few; `explains` may have hundreds
+                best = max(best, explains.get(token, best))
             total += best
         found.append(total - weights.missing * (1 - said / len(name) if name else 1.0))
     most = max(found, default=0.0)

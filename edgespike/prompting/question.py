@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from edgespike.prompting.association import learned, names_another
+from edgespike.prompting.association import CACHED, learned, names_another
 from edgespike.prompting.lexicon import MAX_TERM, lexicon
 from edgespike.prompting.words import (
     ALIASES,
@@ -57,7 +57,7 @@ class Name:
 _NOWHERE = Name((), (), frozenset())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CACHED)
 def name_of(name: str, quantity: str) -> Name:
     words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
     words = words or tuple(w for w, _, _ in cut(name))

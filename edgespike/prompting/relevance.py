@@ -147,7 +147,9 @@ def ruled(channels: Sequence[ChannelView], question: str) -> Ruled:
 def _ruled(asked: Question, found: Relevance) -> Ruled:
     words = [singular(word) for word in asked.words]
     explained = [frozenset(words[i] for i in places) for places, _, _ in asked.matched]
-    return Ruled(explained, found.match, found.sure, found.maybe, bool(found.unknown))
+    return Ruled(
+        explained, frozenset(found.match), found.sure, frozenset(found.maybe), bool(found.unknown)
+    )
 
 
 def _places(phrase: list[list[int]]) -> set[int]:

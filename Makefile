@@ -20,7 +20,7 @@ demo: $(STAMP)-run
 
 test: $(STAMP)-test mosquitto
 	$(if $(TORCH),$(BIN)/pip install --quiet "$(TORCH)")
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)-test
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,10 @@ def test_what_was_learned_takes_no_other_name_for_a_known_one(known: str, questi
     assert found.unknown
 
 
-def test_the_likely_one_of_several_is_told_in_detail() -> None:
+def test_the_likely_one_of_several_is_told_in_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    percent = {"percentage": {COST: -1.0, "unit:%": 1.5}}
+    learned_so = replace(WEIGHTS, words={**WEIGHTS.words, **percent})
+    monkeypatch.setattr("edgespike.prompting.relevance.learned", lambda: learned_so)
     battery = [
         ChannelView("Battery temperature", "21", 21.0, "°C", "temperature", 5.0),
         ChannelView("Battery voltage", "12.6", 12.6, "V", "voltage", 5.0),

@@ -160,6 +160,7 @@ class Desk:
         """The answer to `job` is being made."""
         self._running.add(job)
         self._journalled(lambda: self._journal.start(job.key))
+        job.written.set()
 
     def done(self, job: Job, reply: Answer | ErrorReply | None) -> None:
         """The answer is made; None: given up before it had begun, for the next start to answer."""
@@ -292,7 +293,7 @@ class Desk:
             if entry.starts >= MAX_STARTS:
                 self._fail(job, "internal", f"answering it ended the daemon {entry.starts} times")
                 return
-            job.alone = entry.starts > 0
+            job.alone, job.again = entry.starts > 0, message.dup
             if message.dup:
                 # A prompt that waited for a restart is as old as when it first came.
                 waited = max(0.0, now - entry.begun)

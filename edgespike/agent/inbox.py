@@ -25,7 +25,8 @@ class Job:
     `alone` is answered beside no other: the process died while it was being answered, and nobody
     else may be blamed for that again. Of one `dialogue` one job is answered at a time. Replies are
     numbered by whichever thread has the job. `own` makes the last message of a prompt of this
-    node's own.
+    node's own. `written` is set when the journal has it that the answer is being made; a job that
+    comes `again` is not begun before, so that each death of the process counts.
     """
 
     request: PromptRequest
@@ -38,6 +39,8 @@ class Job:
     deliveries: list[Delivery] = field(default_factory=list)
     own: Callable[[Answer | ErrorReply], bytes] | None = None
     alone: bool = False
+    again: bool = False
+    written: threading.Event = field(default_factory=threading.Event)
     dialogue: str | None = None
     cancelled: bool = False
     _seq: int = 0

@@ -16,6 +16,7 @@ from edgespike.errors import EdgespikeError, InternalError
 from edgespike.messages import Answer, ErrorReply, Reply
 
 _IDLE_S = 1.0
+_WRITTEN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,9 @@ class Worker:
             if job is None or self._stopping:
                 return
             self._post(Started(job))
+            if job.again:
+                # Others don't wait for the disk: what kills us at once is counted the next time.
+                job.written.wait(_WRITTEN_S)
             try:
                 begun = answerer.begin(job, self._send)
             except Exception:

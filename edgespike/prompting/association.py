@@ -136,7 +136,7 @@ def names_another(word: str, weights: Weights) -> bool:
     return word not in weights.words and unlearned(word) == "strange"
 
 
-MARGIN = 0.25
+MARGIN = 0.6
 """Log odds that a channel needs to be taken for what is meant."""
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from edgespike.prompting import answers
 from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
-from edgespike.prompting.focus import MAX_LISTED, groups_of
+from edgespike.prompting.focus import groups_of
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.sensing.picture import ChannelView, Picture
 from training.phrasings import said
@@ -202,7 +202,7 @@ class Situated(Asker):
             return None
         shown = [self.channels[i] for i in fits]
         if family == "several":
-            return Turn(family, question, answers.several(shown), fits)
+            return Turn(family, question, answers.listed(shown), fits)
         group = list(groups_of(shown))
         answer = answers.compare(group[0]) if group else None
         return (answer and Turn("compare", question, answer, fits)) or None
@@ -216,7 +216,7 @@ class Situated(Asker):
         shown = [self.channels[i] for i in fits]
         groups = list(groups_of(shown))
         if wording.family == "each":
-            answer: str | None = answers.several(shown[:MAX_LISTED], len(shown))
+            answer: str | None = answers.listed(shown)
         else:
             answer = GROUPED[wording.family](groups[0]) if len(groups) == 1 else None
         return (answer and Turn(wording.family, question, answer)) or None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgespike.prompting import answers
 from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
-from edgespike.prompting.focus import MAX_DETAILED, MAX_LISTED, Line, groups_of, kind_of
+from edgespike.prompting.focus import MAX_DETAILED, Line, groups_of, kind_of
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.words import ALIASES
 from edgespike.sensing.picture import ChannelView
@@ -229,7 +229,7 @@ class Asker:
             first = self.scene.parts[pair[0]][0]  # "kitchen and cellar temperature"
             second = f"{place} {what}"
         question = self._ask("several", a=first, b=second)
-        return Turn("several", question, answers.several([one, two]), pair)
+        return Turn("several", question, answers.listed([one, two]), pair)
 
     def _partly(self) -> Turn | None:
         """One sensor that is there and one that isn't."""
@@ -269,9 +269,8 @@ class Asker:
         here = [i for i, (p, _) in enumerate(self.scene.parts) if p == place]
         if not set(here) <= set(fits) or found.unknown:
             return None
-        shown = [self.channels[i] for i in fits[:MAX_LISTED]]
-        single = len(fits) == 1
-        answer = answers.reading(shown[0]) if single else answers.several(shown, len(fits))
+        shown = [self.channels[i] for i in fits]
+        answer = answers.reading(shown[0]) if len(shown) == 1 else answers.listed(shown)
         return Turn("place", question, answer, tuple(fits))
 
     def _kind(self) -> tuple[str, list[ChannelView]] | None:
@@ -310,8 +309,7 @@ class Asker:
         fits = relevance(self.channels, question).maybe
         if not {c.name for c in picked[1]} <= {self.channels[i].name for i in fits}:
             return None
-        shown = [self.channels[i] for i in fits[:MAX_LISTED]]
-        return Turn("each", question, answers.several(shown, len(fits)))
+        return Turn("each", question, answers.listed([self.channels[i] for i in fits]))
 
     def _extreme(self, family: str) -> Turn | None:
         picked = self._kind()

@@ -14,16 +14,19 @@ from edgespike.prompting.focus import (
     MAX_LISTED,
     Line,
     amount,
+    groups_of,
     kinds_of,
     limits,
     whole,
 )
 from edgespike.sensing.picture import ChannelView
 
-OTHER = "I can only answer questions about the sensors."
-HELP = (
-    "Ask me about any sensor or reading: values, limits, trends, ages, history, extremes, alarms."
+ABOUT = (
+    "I can only answer questions about the sensors. Ask me for any reading, its limits, trend, age"
+    " or history, for extremes, or for alarms."
 )
+"""To what no sensor can tell, and to who asks for help."""
+
 UNKNOWN = "There is no sensor called"
 
 
@@ -92,12 +95,6 @@ def stats(c: ChannelView) -> str:
     )
 
 
-def unit(c: ChannelView) -> str:
-    return silent(c) or (
-        f"The {c.name} is measured in {c.unit}." if c.unit else f"The {c.name} has no unit."
-    )
-
-
 def unknown(name: str) -> str:
     return f"{UNKNOWN} {name}."
 
@@ -141,14 +138,24 @@ def mean(group: Line) -> str | None:
 
 
 def count(group: Line) -> str:
+    """How many there are, and where they tell states how many are in which."""
     number = _fact(group, "count")
-    kind = _fact(group, "group")
-    return f"{number} {kind} sensor{'s' if number != '1' else ''}."
+    head = f"{number} {_fact(group, 'group')} sensor{'s' if number != '1' else ''}"
+    found = [text for name, text in group if name == "state"]
+    return f"{head}: {'; '.join(found)}." if found else f"{head}."
 
 
 def states(group: Line) -> str | None:
-    found = [text for name, text in group if name == "state"]
-    return "; ".join(found) + "." if found else None
+    return count(group) if _fact(group, "state") else None
+
+
+def listed(channels: Sequence[ChannelView]) -> str:
+    """Some channels together: those that tell states by these, others one by one."""
+    if all(c.text is not None and not c.stale for c in channels):
+        for group in groups_of(channels):
+            if _fact(group, "count") == str(len(channels)) and (said := states(group)):
+                return said
+    return several(channels[:MAX_LISTED], len(channels))
 
 
 def _alarm(line: Line) -> str:
@@ -214,7 +221,7 @@ SINGLE: dict[str, Callable[[ChannelView], str]] = {
     "since": reading,
     "age": age,
     "stats": stats,
-    "unit": unit,
+    "unit": reading,
 }
 """Answers about one channel."""
 
@@ -224,8 +231,8 @@ WHOLE: dict[str, Callable[[Sequence[ChannelView]], str]] = {
     "summary": summary,
     "total": total,
     "kinds": kinds,
-    "help": lambda channels: HELP,
-    "other": lambda channels: OTHER,
+    "help": lambda channels: ABOUT,
+    "other": lambda channels: ABOUT,
 }
 """Answers about the whole picture."""
 

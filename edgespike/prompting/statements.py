@@ -33,8 +33,7 @@ def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
     yield from map(answers.unknown, unknown)
     for fits in (found.match, found.maybe):
         if fits:
-            some = _cleaned(channels, fits[:MAX_MATCHES])
-            yield from _lists(some, len(fits), unknown)
+            yield from _lists(_cleaned(channels, fits), unknown)
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
     for group in islice(groups_of([channels[c] for c in several]), MAX_GROUPS):
         said = (say(group) for say in (*answers.GROUPED.values(), answers.compare))
@@ -42,13 +41,13 @@ def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
     yield from (say(channels) for say in answers.WHOLE.values())
 
 
-def _lists(fits: Sequence[ChannelView], count: int, unknown: Sequence[str]) -> Iterator[str]:
-    """Some of `count` channels together, and beside them what isn't there."""
-    if len(fits) == count == MAX_MATCHES:
+def _lists(fits: Sequence[ChannelView], unknown: Sequence[str]) -> Iterator[str]:
+    """Some channels together, and beside them what isn't there."""
+    if len(fits) == MAX_MATCHES:
         yield answers.several(fits)
-    known = answers.several(fits[:MAX_LISTED], count)
-    if count > 1:
-        yield known
+    if len(fits) > 1:
+        yield answers.listed(fits)
+    known = answers.several(fits[:MAX_LISTED], len(fits))
     for words in unknown:
         yield answers.partly(known, words)
 

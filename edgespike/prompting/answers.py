@@ -155,7 +155,9 @@ def listed(channels: Sequence[ChannelView]) -> str:
         for group in groups_of(channels):
             if _fact(group, "count") == str(len(channels)) and (said := states(group)):
                 return said
-    return several(channels[:MAX_LISTED], len(channels))
+    shown = sorted(channels, key=lambda c: c.limit not in ("low", "high"))  # alarms first
+    some = shown if len(channels) > MAX_LISTED else channels
+    return several(some[:MAX_LISTED], len(channels))
 
 
 def _alarm(line: Line) -> str:

@@ -26,6 +26,7 @@ from edgespike.prompting.words import (
     MEASURED,
     ORDINALS,
     ORDINARY,
+    OWNERS,
     QUANTITIES,
     STATES,
     alike,
@@ -162,7 +163,7 @@ class Question:
         word = self.words[index]
         after = self.words[index + 1 : index + 2]
         if word in ("outside", "inside") and after:
-            return after[0] in FUNCTION or after[0] in BOUNDS
+            return after[0] in BOUNDS or after[0] in OWNERS
         if word not in name.words or word not in ORDINARY or len(name.words) == 1:
             return False
         if word in QUANTITIES and word != "current":
@@ -223,6 +224,9 @@ class Question:
             meant = frozenset((word,))
         if meant and not meant & kind and (channel.quantity or channel.number is None):
             return True
+        after = self.words[at + 1] if at + 1 < len(self.words) else ""
+        if word in CARDINALS and singular(after) != after:
+            return False  # "the two fryers"
         number = CARDINALS.get(word) or ORDINALS.get(word) or word
         if number.isdecimal():
             return bool({at - 1, at + 1} & places) and any(map(str.isdecimal, own))

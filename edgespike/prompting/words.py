@@ -207,6 +207,9 @@ BOUNDS = _set(
 )
 """What a value may be inside or outside of."""
 
+OWNERS = _set("its their the these those any of my our your")
+"""What may stand between "outside" and a bound."""
+
 MEASURED = _set(
     "temperature humidity pressure voltage co2 co moisture ph vibration noise salinity turbidity"
     " conductivity frequency flow weight speed battery rain wind torque energy"

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install
 
 import edgespike  # noqa: E402
 from edgespike.convert import convert  # noqa: E402
+from edgespike.convert.quantise import quantise_rows  # noqa: E402
 from edgespike.errors import DataError, MissingInputError, UsageError  # noqa: E402
 from edgespike.model.config import ModelConfig  # noqa: E402
 from training.compare import compare, table  # noqa: E402
@@ -132,6 +133,38 @@ def test_batches_made_ahead_are_those_of_the_steps(new_run: Callable[..., Run]) 
             made = batch(r.seed, number, "train", run.tokenizer, r.batch, r.length, r.prompt_weight)
             for one, two in zip(feed.take(), made, strict=True):
                 assert np.array_equal(one, two)
+
+
+def test_a_step_is_taken_from_the_exact_weights_along_the_gradient_of_the_rounded(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run()
+    before = {n: p.detach().clone() for n, p in run.model.named_parameters()}
+    seen: dict[str, torch.Tensor] = {}
+    forward = run.model.forward
+
+    def look(*args: object) -> object:
+        seen.update({n: p.detach().clone() for n, p in run.model.named_parameters()})
+        return forward(*args)
+
+    monkeypatch.setattr(run.model, "forward", look)
+    for group in run.optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    step(run)
+    rate = run.optimizer.param_groups[0]["lr"]
+    rounded = 0
+    for name, parameter in run.model.named_parameters():
+        exact = before[name]
+        if exact.dim() == 2:
+            units, scale = quantise_rows(exact.numpy())
+            stored = torch.from_numpy(units * scale[:, None])
+            torch.testing.assert_close(seen[name], stored, rtol=1e-5, atol=1e-8)
+            rounded += not torch.equal(stored, exact)
+        else:
+            assert torch.equal(seen[name], exact)
+        # Adam's first step is the rate, whatever the gradient.
+        assert float((parameter.detach() - exact).abs().max()) <= 1.01 * rate
+    assert rounded > 5
 
 
 def test_a_resumed_run_ends_as_one_that_never_stopped(new_run: Callable[..., Run]) -> None:

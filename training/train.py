@@ -185,6 +185,18 @@ def _losses(
     return losses, logits.argmax(-1) == right, rates
 
 
+@torch.no_grad()
+def _rounded(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
+    """Rounds all matrices as int8 stores them (`edgespike.convert.quantise`), so that the gradient
+    is that of the model that will run; returns what they were, which the step is taken from.
+    """
+    exact = [(p, p.detach().clone()) for p in model.parameters() if p.dim() == 2]
+    for parameter, value in exact:
+        scale = value.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
+        parameter.copy_(torch.round(value / scale) * scale)
+    return exact
+
+
 def train_step(run: Run, given: Batch) -> tuple[float, float, list[float]]:
     """One optimiser step; returns the weighted loss per token, gradient norm and firing rates."""
     r = run.recipe
@@ -194,6 +206,7 @@ def train_step(run: Run, given: Batch) -> tuple[float, float, list[float]]:
     # Half the time as late in a long session, where the anchors are far from all the rest.
     rng = random.Random(f"{r.seed}/{run.step}/gap")
     gap = int(2 ** rng.uniform(0, 13)) if rng.random() < 0.5 else 0
+    exact = _rounded(run.model)
     losses, _, rates = _losses(run, tokens, targets, weights > 0, gap)
     weight = torch.from_numpy(weights[weights > 0]).to(run.device)
     loss = (losses * weight).sum() / weight.sum()
@@ -201,6 +214,8 @@ def train_step(run: Run, given: Batch) -> tuple[float, float, list[float]]:
         loss = loss + r.firing_penalty * torch.stack(rates).mean()
     run.optimizer.zero_grad()
     loss.backward()
+    for parameter, value in exact:
+        parameter.data.copy_(value)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.optimizer.step()
     run.step += 1

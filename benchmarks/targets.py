@@ -106,6 +106,7 @@ def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
     deep = versus((*depth, str(window)), (*depth, "0"))
     resident = value(document, "prefill/int8/1", "resident_bytes")
     lookup = value(document, "lookup", "speedup")
+    drafts = value(document, "lookup", "drafts")
     copied = value(document, "lookup", "nothing_to_copy")
     warm = value(document, "warm/40", "milliseconds")
     ready = value(document, "start/daemon", "ready_s")
@@ -127,8 +128,9 @@ def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
     yield Target(f"prefill {length}, 1 thread, vs {peer}", read, 3.5, 5.5, "x"), both
     yield Target(f"prefill {length}, 2 threads vs 1", more, 1.8, 1.95, "x"), two
     yield Target("step of 4 positions vs 1", four, 1.35, 1.15, "x", True), ("positions",)
-    yield Target("answers with prompt lookup vs without", lookup, 1.8, 3.0, "x"), ("lookup",)
-    yield Target("the same where nothing can be copied", copied, 0.97, 0.97, "x"), ("lookup",)
+    yield Target("sensor answers vs token by token", lookup, 1.8, 3.0, "x"), ("lookup",)
+    yield Target("the same by prompt lookup alone", drafts, 1.8, 3.0, "x"), ("lookup",)
+    yield Target("lookup where nothing can be copied", copied, 0.97, 0.97, "x"), ("lookup",)
     yield Target("resident after a full window", held, 1.0, 0.9, " GB", True), ()
     yield Target("fp32 vs fp32-rowmajor", versus(speed("fp32"), rowmajor), 1.5, 1.5, "x"), ladder
     yield Target("int8 vs fp32-rowmajor", versus(speed("int8"), rowmajor), 2.5, 2.5, "x"), ladder

@@ -102,17 +102,13 @@ def choices(tokenizer: Tokenizer, said: Sequence[int], statements: Sequence[str]
     """Of the tokens of an answer and its end, which are left open by the `statements` that it is
     one of; all of them where it is none.
     """
-    pieces = [*map(tokenizer.text_bytes, said[:-1]), b""]
-    whole = b"".join(pieces)
-    lead = whole[: len(whole) - len(whole.lstrip(b" "))]
-    left = [lead + text.encode() for text in statements]
-    if whole not in left:
+    left = [(*tokenizer.encode(text), said[-1]) for text in statements]
+    if tuple(said) not in left:
         return [True] * len(said)
-    found, at = [], 0
-    for piece in pieces:
-        after = [s for s in left if s.startswith(piece, at) and (piece or len(s) == at)]
-        found.append(len(after) < len(left))
-        left, at = after, at + len(piece)
+    found = []
+    for at, token in enumerate(said):
+        found.append(len({ids[at] for ids in left}) > 1)
+        left = [ids for ids in left if ids[at] == token]
     return found
 
 

@@ -72,35 +72,44 @@ class Answering:
         self._progress_due = self._started + PROGRESS_EVERY_S
         self._text: list[str] = []
         self._first: float | None = None
+        self._opening = 0
         self._last: float | None = None
 
     def proceed(self) -> None:
         """Take what the latest step brought, up to where the next one is needed."""
         if self.generation.reading:
             self._tell_progress()
-        while self.reply is None and not self.generation.hungry:
-            self._take(self.generation.next())
+        pieces = []
+        while not self.generation.hungry:
+            pieces.append(self.generation.next())
+            if pieces[-1].finish_reason is not None:
+                break
+        self._take(pieces)
 
     def end(self, reason: FinishReason) -> None:
         """Finish with what there is."""
-        self._take(self.generation.end(reason))
+        self._take([self.generation.end(reason)])
 
     def fail(self, message: str) -> None:
         """Give up: something is wrong with this node, not with the prompt."""
         self.reply = ErrorReply(self.job.request.id, self.job.next_seq(), "internal", message)
 
-    def _take(self, piece: Piece) -> None:
-        if piece.token is not None:
-            self.tokens += 1
+    def _take(self, pieces: Sequence[Piece]) -> None:
+        """What one step brought: several pieces where they were settled by what came before."""
+        tokens = sum(piece.token is not None for piece in pieces)
+        if tokens:
+            self.tokens += tokens
             self._last = self._clock()
-            self._first = self._first or self._last
-        shown = piece.text if self._text else piece.text.lstrip()
+            if self._first is None:
+                self._first, self._opening = self._last, tokens
+        shown = "".join(piece.text for piece in pieces)
+        shown = shown if self._text else shown.lstrip()
         if shown:
             self._text.append(shown)
             if self.job.request.stream:
                 self._send(self.job, Chunk(self.job.request.id, self.job.next_seq(), shown))
-        if piece.finish_reason is not None:
-            self.reply = self._answer(_finish_reason(piece.finish_reason))
+        if pieces and pieces[-1].finish_reason is not None:
+            self.reply = self._answer(_finish_reason(pieces[-1].finish_reason))
 
     def _answer(self, reason: FinishReason) -> Answer:
         job, prepared, ended = self.job, self.prepared, self._clock()
@@ -115,7 +124,7 @@ class Answering:
                 queue_ms=_ms(self._started - job.arrived),
                 first_token_ms=None if self._first is None else _ms(self._first - job.arrived),
                 total_ms=_ms(ended - job.arrived),
-                tokens_per_s=_rate(self.tokens, self._first, self._last),
+                tokens_per_s=_rate(self.tokens - self._opening, self._first, self._last),
             ),
             context=_use(prepared),
             grounding=asdict(self.grounds.check(text)),
@@ -257,7 +266,7 @@ def _ms(seconds: float) -> float:
 
 
 def _rate(tokens: int, first: float | None, last: float | None) -> float | None:
-    """Decoded tokens per second: the first token belongs to the prefill."""
+    """Decoded tokens per second: those that came with the first belong to the prefill."""
     if first is None or last is None or last <= first:
         return None
-    return round((tokens - 1) / (last - first), 1)
+    return round(tokens / (last - first), 1)

@@ -21,6 +21,10 @@ class Constraint(Protocol):
     def settled(self) -> bool:
         """Whether the answer may end here."""
 
+    @property
+    def forced(self) -> int | None:
+        """The token that comes next whatever the model says; None while there is a choice."""
+
     def allows(self, token: int) -> bool:
         """Whether `token` may come next. Asked of the likeliest token, most of the time in vain."""
 

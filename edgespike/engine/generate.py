@@ -69,6 +69,7 @@ class Generation:
         self._lookup = Lookup((*request.seen, *request.prompt)) if request.lookup else None
         stream = model.tokenizer.stream() if model.has_tokenizer else None
         self._text = Transcript(stream, request.constraint)
+        self._forced = self._force()
         self._left = request.max_tokens
         self._rows: list[NDArray[np.float32]] = []
         self._chosen: list[int] = []
@@ -85,11 +86,12 @@ class Generation:
     @property
     def hungry(self) -> bool:
         """Whether the session must be fed before there is a next piece."""
-        return self.reading or (self._left > 0 and bool(self._chosen))
+        decided = not self._left or self._forced is not None
+        return self.reading or (bool(self._chosen) and not decided)
 
     @property
     def unfed(self) -> list[int]:
-        """Tokens of a finished answer that the session hasn't been fed: the last one, or none."""
+        """Tokens of a finished answer that the session hasn't been fed: its last ones, or none."""
         return list(self._chosen)
 
     def feed(self, most: int) -> tuple[list[int], bool]:
@@ -98,6 +100,8 @@ class Generation:
         """
         if self.reading:
             return list(self._request.prompt[self.read : self.read + most]), False
+        if self._lookup is not None and len(self._chosen) == 1:
+            self._draft = self._lookup.propose(min(self._left - 1, LOOKAHEAD))
         return [*self._chosen, *self._draft], bool(self._draft)
 
     def take(self, logits: NDArray[np.float32], fed: int) -> None:
@@ -114,7 +118,7 @@ class Generation:
         if not self._left:
             return self.end("length")
         self._foreseen = []
-        token = self._sampler(self._rows[0])
+        token = self._forced if self._forced is not None else self._sampler(self._rows[0])
         if token is None or token in self._request.stop_tokens:
             return self.end("stop")
         self._left -= 1
@@ -126,10 +130,10 @@ class Generation:
             del self._draft[0], self._rows[0]
         else:
             self.settle()
-            self._chosen = [token]
-            if self._lookup is not None and self._left:
-                self._draft = self._lookup.propose(min(self._left - 1, LOOKAHEAD))
-        return Piece(self._text.push(token), token)
+            self._chosen.append(token)
+        text = self._text.push(token)
+        self._forced = self._force()
+        return Piece(text, token)
 
     def end(self, reason: str) -> Piece:
         """Finish now; the last piece."""
@@ -147,6 +151,11 @@ class Generation:
             self.session.take_back(wrong + len(self._foreseen))
             self._chosen += self._foreseen
         self._draft, self._foreseen, self._drafted = [], [], 0
+
+    def _force(self) -> int | None:
+        """What comes next without a choice: it is fed together with what follows from one."""
+        constraint = self._request.constraint
+        return None if constraint is None else constraint.forced
 
 
 def generate(

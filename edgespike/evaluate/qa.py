@@ -122,15 +122,11 @@ class Asker:
         constraint = enforcing(self._vocabulary, grounds, enforced.blocks[-1].statements)
         text = self._generate(enforced, constraint)
         seconds = time.perf_counter() - began
-        said = free_said = _said(text, grounds)
-        after = free_after = self._with_answer(enforced, text)
-        # Where the mask refused nothing, the answer is what it would have been without.
-        if constraint.refusals or not same:
-            free = self._turn(free, question)
-            text = self._generate(free, None)
-            free_said = _said(text, Grounds.of(free.blocks))
-            free_after = self._with_answer(free, text)
-        self._dialogues = (after, free_after)
+        said, after = _said(text, grounds), self._with_answer(enforced, text)
+        free = enforced if same else self._turn(free, question)
+        text = self._generate(free, None)
+        free_said = _said(text, Grounds.of(free.blocks))
+        self._dialogues = (after, self._with_answer(free, text))
         return Answered(question, said, free_said, seconds, len(enforced.ids))
 
     def _turn(self, dialogue: _Dialogue, question: Question) -> _Dialogue:

@@ -27,15 +27,13 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer, ends: Collection[int] = ()) -> None:
         """`ends` are the tokens that end an answer."""
         self.tokenizer = tokenizer
+        self.ends = tuple(ends)
         self.pieces = [tokenizer.text_bytes(token) for token in range(tokenizer.size)]
         """What each token adds to a text, in UTF-8; nothing for one that ends it."""
         for token in ends:
             self.pieces[token] = b""
-        self.spelt: dict[bytes, list[int]] = {}
-        """The tokens that add the same."""
-        for token, piece in enumerate(self.pieces):
-            self.spelt.setdefault(piece, []).append(token)
-        self.longest = max(map(len, self.pieces), default=0)
+        self.silent = {token for token, piece in enumerate(self.pieces) if not piece}
+        """The tokens that add nothing."""
         self.texts: list[str | None] = [None] * tokenizer.size
         """Folded text of each token; None for a part of a character."""
         self.parts: list[int] = []
@@ -60,12 +58,6 @@ class Vocabulary:
         self._bare = Automaton({})
         self._jumps: list[dict[int, int]] = [{} for _ in range(LONE)]
 
-    def written(self, text: str) -> bytes:
-        """What the tokens of `text` add up to: its UTF-8, as far as the tokenizer keeps it, often
-        after a space.
-        """
-        return b"".join(self.pieces[token] for token in self.tokenizer.encode(text))
-
     def jump(self, state: int, token: int, text: str) -> int:
         """The state after `token`, in which no figure begins, from a lone state: in any automaton.
 
@@ -82,10 +74,9 @@ _Place = tuple[int, bytes]
 
 
 class Grounded:
-    """The constraint of one answer; see `edgespike.engine.constrain.Constraint`.
+    """The constraint of one answer; see `edgespike.engine.constrain.Constraint`."""
 
-    `refusals` counts how often the likeliest token was none that may come.
-    """
+    forced = None
 
     def __init__(self, vocabulary: Vocabulary, grounds: Grounds) -> None:
         self._vocabulary = vocabulary
@@ -93,7 +84,6 @@ class Grounded:
         self._place = (self._automaton.start, b"")
         self._latest: tuple[int, _Place] | None = None
         self._masks: dict[_Place, NDArray[np.bool_]] = {}
-        self.refusals = 0
 
     def restart(self) -> None:
         """Begin another answer to the same prompt."""
@@ -108,10 +98,7 @@ class Grounded:
         """Whether `token` may come next."""
         after = self._after(self._place, token)
         self._latest = (token, after)
-        if self._alive(after) and (self.settled or after != self._place):
-            return True
-        self.refusals += 1
-        return False
+        return self._alive(after) and (self.settled or after != self._place)
 
     def push(self, token: int) -> None:
         """`token` was chosen. Raises DataError for a token without a piece."""

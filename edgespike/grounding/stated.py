@@ -1,6 +1,7 @@
 """Keeps an answer to one of the statements that can truly be made: the model chooses among them.
 
-Tokens are judged by the bytes that they add, so that any vocabulary will do.
+A statement is the tokens that it is encoded to, so that all but the choices between statements is
+settled beforehand and costs the model nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 from edgespike.grounding.grounds import Grounds
 from edgespike.grounding.masking import Grounded, Vocabulary
 
-_SPACE = ord(" ")
-
 
 def enforcing(
     vocabulary: Vocabulary, grounds: Grounds, statements: Sequence[str]
@@ -24,18 +23,14 @@ def enforcing(
 
 
 class Stated:
-    """The constraint of one answer; see `edgespike.engine.constrain.Constraint`.
-
-    `refusals` counts how often the likeliest token was none that may come.
-    """
+    """The constraint of one answer; see `edgespike.engine.constrain.Constraint`."""
 
     def __init__(self, vocabulary: Vocabulary, statements: Sequence[str]) -> None:
         """`statements`: at least one, none of them empty."""
         self._vocabulary = vocabulary
-        self._whole = [vocabulary.written(text) for text in statements]
+        self._whole = [tuple(vocabulary.tokenizer.encode(text)) for text in statements]
         self._left = self._whole
         self._at = 0
-        self.refusals = 0
 
     def restart(self) -> None:
         """Begin another answer to the same prompt."""
@@ -44,38 +39,45 @@ class Stated:
     @property
     def settled(self) -> bool:
         """Whether the answer may be cut here: at the end of a statement or of a word."""
-        at = self._at
-        return any(len(text) == at or text[at] == _SPACE for text in self._left)
+        pieces = self._vocabulary.pieces
+        return self._complete or any(pieces[token].startswith(b" ") for token in self._next())
+
+    @property
+    def forced(self) -> int | None:
+        """The only token that may come next, or a token that ends the answer if nothing else may;
+        None while there is a choice.
+        """
+        tokens, ends = self._next(), self._vocabulary.ends
+        if not tokens:
+            return ends[0] if ends else None
+        return tokens.pop() if len(tokens) == 1 and not self._complete else None
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next."""
-        pieces, at = self._vocabulary.pieces, self._at
-        piece = pieces[token] if token < len(pieces) else None
-        if piece is not None and (
-            any(text.startswith(piece, at) for text in self._left) if piece else self._complete
-        ):
-            return True
-        self.refusals += 1
-        return False
+        return token in self._next() or (self._complete and token in self._vocabulary.silent)
 
     def push(self, token: int) -> None:
         """`token` was chosen."""
-        piece = self._vocabulary.pieces[token]
-        self._left = [text for text in self._left if text.startswith(piece, self._at)]
-        self._at += len(piece)
+        if token not in self._vocabulary.silent:
+            at = self._at
+            self._left = [ids for ids in self._left if len(ids) > at and ids[at] == token]
+            self._at += 1
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """A copy of `logits` [V], -inf for tokens that may not come next."""
-        vocabulary, at = self._vocabulary, self._at
-        allowed = list(vocabulary.spelt.get(b"", ())) if self._complete else []
-        nexts = {text[at : at + vocabulary.longest] for text in self._left}
-        for piece in {text[:end] for text in nexts for end in range(1, len(text) + 1)}:
-            allowed += vocabulary.spelt.get(piece, ())
+        allowed = self._next()
+        if self._complete:
+            allowed |= self._vocabulary.silent
         masked = np.full_like(logits, -np.inf)
         known = [token for token in allowed if token < logits.size]
         masked[known] = logits[known]
         return masked
 
+    def _next(self) -> set[int]:
+        """The tokens with which statements go on."""
+        at = self._at
+        return {ids[at] for ids in self._left if len(ids) > at}
+
     @property
     def _complete(self) -> bool:
-        return any(len(text) == self._at for text in self._left)
+        return any(len(ids) == self._at for ids in self._left)

@@ -59,7 +59,8 @@ def compare(
     directory.mkdir(parents=True, exist_ok=True)
     vocabulary = directory / VOCABULARY
     if not vocabulary.exists():
-        train_tokenizer(vocabulary, pieces=Recipe.pieces, seed=Recipe.seed)
+        plain = Recipe()
+        train_tokenizer(vocabulary, pieces=plain.pieces, seed=plain.seed)
     found = []
     for name in names:
         place = directory / name

@@ -60,6 +60,10 @@ BILGE = named("Bilge pump/=off", "Bilge float switch/=dry", "Bilge depth/depth")
         (REEF, "how warm is the lounge?", [2]),
         (BILGE, "is the bilge wet?", [1]),
         (BILGE, "is the bilge off?", [0]),
+        (named("FV1 pressure/bar", "FV2 pressure/bar"), "pressure in fermenter 2", [1]),
+        (named("T205 level/level", "R101 level/level"), "is tank 205 full?", [0]),
+        (named("WT01 power/power", "WT03 power/power"), "power of turbine 3", [1]),
+        (named("Fermenter/temperature", "Tilt gravity/gravity"), "what gravity is my beer at", [1]),
     ],
 )
 def test_what_is_said_otherwise_is_found(

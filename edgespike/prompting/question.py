@@ -15,6 +15,7 @@ from functools import lru_cache
 from edgespike.prompting.association import CACHED, learned, names_another
 from edgespike.prompting.lexicon import MAX_TERM, lexicon
 from edgespike.prompting.words import (
+    ADVERBS,
     ALIASES,
     BEYOND,
     BOUNDS,
@@ -27,19 +28,21 @@ from edgespike.prompting.words import (
     ORDINALS,
     ORDINARY,
     OWNERS,
+    PARTICLES,
     QUANTITIES,
     STATES,
+    THINGS_DONE,
     alike,
     asked_meanings,
     common,
     cut,
     meanings,
-    ordinary,
     singular,
 )
 from edgespike.sensing.picture import ChannelView
 
 _GAP = re.compile(r"[\s_/'’-]*")
+_ID = re.compile(r"([^\W\d_]{1,2})0*([1-9]\d*)")
 _STOP = re.compile(r"[,;:.?!&+/]")
 
 MAX_WORDS = 64
@@ -80,7 +83,9 @@ class Question:
         self._meant |= {m for name in names for m in name.extra}
         self._glued = _glued(names)
         self.meanings = [self._meaning(i, known) for i in range(len(found))]
+        self._hinted: set[int] = set()
         self._mean_numbers(known)
+        self._mean_ids(known)
         self._mean_the_same()
         self._asked = frozenset[str]().union(*self.meanings)
         self.matched = [self._reach(name) for name in names]
@@ -120,6 +125,18 @@ class Question:
             if number in known and self.meanings[beside]:
                 self.meanings[at] = frozenset((number,))
 
+    def _mean_ids(self, known: set[str]) -> None:
+        """Ids in words: "fermenter 2" for FV2, "tank 205" for T205."""
+        ids = {id_: found for id_ in known if (found := _ID.fullmatch(id_))}
+        for at, word in enumerate(map(singular, self.words[:-1])):
+            if self.meanings[at] or common(word) or len(word) < 3:
+                continue
+            short = {word[0]} | {term[0] for term in lexicon().same.get((word,), ())}
+            for id_, found in ids.items():
+                if found[1] in short and found[2] == self.words[at + 1]:
+                    self.meanings[at] |= {id_}
+                    self.meanings[at + 1] |= {id_}
+
     def _mean_the_same(self) -> None:
         """Terms that stand for others: "starboard coolant" for "stbd coolant"."""
         singulars = [singular(word) for word in self.words]
@@ -133,8 +150,9 @@ class Question:
                         for i in places:
                             self.meanings[i] |= frozenset(other)
         for at, word in enumerate(singulars):
-            if not self.meanings[at] and not ordinary(self.words[at]):
+            if not self.meanings[at] and not lexicon().passes(self.words[at]):
                 self.meanings[at] = lexicon().hinted(word) & self._meant
+                self._hinted.update([at] if self.meanings[at] else ())
 
     def _reach(self, name: Name) -> tuple[frozenset[int], int, int]:
         """Places of the question that `name` explains, how many of its words they name, how many
@@ -149,13 +167,20 @@ class Question:
             plain = name.words[at]
             if len(plain) == 1 and plain.isalpha():
                 before = name.needed[at - 1] if at else frozenset()
-                hits = [i for i in hits if i and self.meanings[i - 1] & before]
+                hits = [i for i in hits if self._lettered(i) & before]
             places.update(hits)
             named += bool(hits)
             exact += any(self.words[i] == plain for i in hits)
         if not name.extra.isdisjoint(self._asked):
             places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
         return frozenset(places), named, exact
+
+    def _lettered(self, at: int) -> frozenset[str]:
+        """What the word before a letter means, of "B" in "chillers A and B" the first."""
+        first = at - 1
+        while first > 0 and (self.words[first] in CONJUNCTIONS or len(self.words[first]) == 1):
+            first -= 1
+        return self.meanings[first] if first >= 0 else frozenset()
 
     def _by_the_way(self, index: int, name: Name) -> bool:
         """Whether an ordinary word of the question only happens to be one of the name's: "which
@@ -185,6 +210,10 @@ class Question:
             return True
         some = [each for each in STATES if not state.isdisjoint(each)]
         return any(word in each for each in some for word in said)
+
+    def only_hinted(self, places: frozenset[int]) -> bool:
+        """Whether the words at some places only hint at what they mean."""
+        return places <= self._hinted
 
     def may_mean(self, channel: int) -> bool:
         """Whether no word that a channel leaves unexplained must be another's."""
@@ -261,7 +290,8 @@ class Question:
         runs: list[list[int]] = []
         hit, last = self.hit, -2
         for i, word in enumerate(self.words):
-            if i not in hit and (ordinary(word) or self._is_bound(i)):
+            passes = lexicon().passes(word) or self._is_bound(i) or self._is_verb(i, hit)
+            if i not in hit and passes:
                 continue
             joined = i == last + 1 and _GAP.fullmatch(
                 self.text, self._places[i - 1][1], self._places[i][0]
@@ -276,6 +306,16 @@ class Question:
     def _is_bound(self, at: int) -> bool:
         """Whether a number is what something may be above or below."""
         return at > 0 and self.words[at].isdecimal() and self.words[at - 1] in BEYOND
+
+    def _is_verb(self, at: int, hit: frozenset[int]) -> bool:
+        """Whether a word says what something does: "is the organ drying out"."""
+        word = self.words[at]
+        if not (word.endswith("ing") and len(word) > 5 and any(i < at for i in hit)):
+            return False
+        after = self.words[at + 1] if at + 1 < len(self.words) else ""
+        if after in PARTICLES or self.words[at - 1] in ADVERBS:
+            return True
+        return word not in THINGS_DONE and (not after or after in FUNCTION)
 
     def named(self, channel: int, places: frozenset[int]) -> bool:
         """Whether these places hold the whole name of a channel."""

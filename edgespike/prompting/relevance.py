@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
@@ -119,7 +119,8 @@ def _by_rules(
         # A single word beside what was found is rather a word that we don't know.
         rest = [p for p in rest if len(_places(p)) > 1]
         unknown = tuple(asked.lacking(phrase) for phrase in rest)
-        return Relevance(match=tuple(full), unknown=unknown, sure=True)
+        beside = dict.fromkeys(_beside(asked, phrases, covered))
+        return Relevance(match=tuple({**full, **beside}), unknown=unknown, sure=True)
     best = _undominated(asked)
     maybe = [c for c in best if any(_places(p) <= asked.matched[c][0] for p in phrases)]
     covered = {i for c in maybe for i in asked.matched[c][0]}
@@ -136,6 +137,19 @@ def _by_rules(
         earlier = relevance(channels, previous[-1], previous[-MAX_PREVIOUS:-1])
         return Relevance(before=earlier.match or earlier.before, maybe=earlier.maybe)
     return Relevance(maybe=tuple(maybe), before=_before(maybe, previous, asked.names))
+
+
+def _beside(
+    asked: Question, phrases: Sequence[list[list[int]]], covered: set[int]
+) -> Iterator[int]:
+    """What phrases name in part, beside whole names: "is the sea colder than the cabin"."""
+    for phrase in phrases:
+        places = _places(phrase)
+        if not places - covered or not places <= asked.hit or len(phrases) < 2:
+            continue
+        fits = [c for c, (at, _, _) in enumerate(asked.matched) if places <= at]
+        if len(fits) == 1:
+            yield fits[0]
 
 
 def ruled(channels: Sequence[ChannelView], question: str) -> Ruled:
@@ -164,6 +178,10 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     """
     matched, hit = asked.matched, asked.hit
     whole = [c for c, name in enumerate(asked.names) if matched[c][1] == len(name.words) > 0]
+    # "what gravity is my beer at" is about its gravity, though beer alone hints at the fermenter.
+    reach = {places for places, _, _ in matched}
+    hinted = {at for at in reach if asked.only_hinted(at) and any(at < other for other in reach)}
+    whole = [c for c in whole if matched[c][0] not in hinted]
     whole.sort(key=lambda c: (-len(matched[c][0]), -matched[c][2] / matched[c][1], -matched[c][1]))
     phrases = [frozenset(_places(phrase)) for phrase in asked.phrases()]
     # First those that one phrase names: "sala 2 leak, sala lux" isn't about a sala leak.

@@ -25,7 +25,7 @@ FUNCTION = _set(
 )
 """Words that no sensor is known by."""
 
-CONJUNCTIONS = _set("and or than versus vs nor but with to")
+CONJUNCTIONS = _set("and or than versus vs nor but with to against beat beats gegen")
 """Words between two things that are asked for."""
 
 ORDINARY = _set(
@@ -207,6 +207,17 @@ BOUNDS = _set(
 )
 """What a value may be inside or outside of."""
 
+ADVERBS = _set("still already always not just really actually even again slowly quickly")
+PARTICLES = _set("up down off out away over again")
+"""What stands before or behind a verb."""
+
+THINGS_DONE = _set(
+    "bearing casing housing winding ceiling building landing mooring heating cooling lighting"
+    " parking packing spring string awning railing coating lining bedding piping tubing ducting"
+    " decking roofing fencing bushing opening crossing docking dosing washing wiring living dining"
+)
+"""Words that end like verbs and are rather things."""
+
 OWNERS = _set("its their the these those any of my our your")
 """What may stand between "outside" and a bound."""
 
@@ -274,12 +285,21 @@ def ordinary(word: str) -> bool:
 
 
 def _mistyped(word: str) -> bool:
-    letters = sorted(word)
-    return len(word) >= 4 and any(
-        abs(len(word) - len(known)) < 2
-        and (letters == sorted(known) or (len(word) > 4 and _distance(word, known) < 2))
-        for known in _TYPED.get(word[0], ())
-    )
+    """Whether a word is an ordinary one with a letter left out, said twice, or two changed about.
+
+    Not with another letter in it: "valve" is no "value", "arena" no "area".
+    """
+    return len(word) >= 4 and any(_slipped(word, known) for known in _TYPED.get(word[0], ()))
+
+
+def _slipped(word: str, known: str) -> bool:
+    if len(word) == len(known):
+        return sorted(word) == sorted(known) and _distance(word, known) < 2
+    short, long = sorted((word, known), key=len)
+    if len(long) - len(short) != 1 or len(short) < 4:
+        return False
+    at = next((i for i, letter in enumerate(short) if letter != long[i]), len(short))
+    return short[at:] == long[at + 1 :] and (short == word or long[at] == long[at - 1])
 
 
 def alike(one: str, two: str) -> bool:

@@ -140,7 +140,7 @@ def test_words_beside_a_name_make_no_other_of_it(
     assert (sorted(found.match or found.maybe), found.unknown) == (right, ())
 
 
-@pytest.mark.parametrize("thing", ["arena", "tank", "valve", "stage", "keel", "printer", "shower"])
+@pytest.mark.parametrize("thing", ["arena", "valve", "stage", "printer", "shower"])
 def test_a_real_word_is_no_typing_error_for_an_ordinary_one(thing: str) -> None:
     found = relevance(CHANNELS, f"what's the temperature of the {thing}?")
     assert (found.match, found.maybe) == ((), ())

@@ -104,7 +104,7 @@ class Question:
             pair = "".join(self.words[max(0, first) : first + 2])
             if first + 1 < len(self.words) and pair in known and pair != word:
                 meant |= {pair}
-        if not meant and not common(word):
+        if not meant and not common(word) and singular(word) not in lexicon().words:
             meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
             meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
         return meant

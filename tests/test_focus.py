@@ -131,6 +131,11 @@ def test_a_part_of_two_that_does_not_exist_is_said_beside_the_other() -> None:
         (["Reefer A2 supply", "Reefer A2 return"], "A2 supply against A2 return", [0, 1]),
         (["Sky temperature"], "is the sky clear, sky temperature ok?", [0]),
         (["Quarantine tank"], "are the fish in quarantine ok?", [0]),
+        (["Wind at the quay"], "wind at the quay? the skipper wants to lift the block", [0]),
+        (["Wind at the quay"], "wind at the quay, we have a concrete block hanging", [0]),
+        (["Store humidity", "Pond"], "store humid enough for champagne corks", [0]),
+        (["Solar yield"], "is solar doing much while the clouds drift by", [0]),
+        (["Hose flow", "Pond"], "how much is it squirting? the hose flow please", [0]),
     ],
 )
 def test_words_beside_a_name_make_no_other_of_it(

@@ -22,15 +22,19 @@ from edgespike.prompting.words import (
     CARDINALS,
     CONJUNCTIONS,
     CONTRASTS,
+    ENOUGH,
     FUNCTION,
     LINKS,
     MEASURED,
+    ONESELF,
     ORDINALS,
     ORDINARY,
     OWNERS,
     PARTICLES,
+    PRONOUNS,
     QUANTITIES,
     STATES,
+    SUBORDINATORS,
     THINGS_DONE,
     alike,
     asked_meanings,
@@ -43,6 +47,7 @@ from edgespike.sensing.picture import ChannelView
 
 _GAP = re.compile(r"[\s_/'’-]*")
 _ID = re.compile(r"([^\W\d_]{1,2})0*([1-9]\d*)")
+_END = re.compile(r"[;?!]|\.\s| [-–—] ")
 _STOP = re.compile(r"[,;:.?!&+/]")
 
 MAX_WORDS = 64
@@ -85,7 +90,7 @@ class Question:
         self.meanings = [self._meaning(i, known) for i in range(len(found))]
         self._hinted: set[int] = set()
         self._mean_numbers(known)
-        self._mean_ids(known)
+        self._mean_ids()
         self._mean_the_same()
         self._asked = frozenset[str]().union(*self.meanings)
         self.matched = [self._reach(name) for name in names]
@@ -96,7 +101,8 @@ class Question:
         if word in FUNCTION and len(word) > 1:
             return frozenset()
         if len(word) == 1 and word.isalpha():
-            return frozenset((word,)) if word in known and index else frozenset()
+            first = not index and not "".join(self.words[1:2]).isdecimal()  # "A pump" is no pump A
+            return frozenset((word,)) if word in known and not first else frozenset()
         meant = asked_meanings(word) & self._meant
         if word in self._glued:
             meant |= self._glued[word]
@@ -125,17 +131,24 @@ class Question:
             if number in known and self.meanings[beside]:
                 self.meanings[at] = frozenset((number,))
 
-    def _mean_ids(self, known: set[str]) -> None:
-        """Ids in words: "fermenter 2" for FV2, "tank 205" for T205."""
-        ids = {id_: found for id_ in known if (found := _ID.fullmatch(id_))}
+    def _mean_ids(self) -> None:
+        """Ids in words: "fermenter 2" for FV2, "tank 205" for T205 or T-205."""
+        ids: dict[str, list[tuple[str, frozenset[str]]]] = {}
+        for words in {name.words for name in self.names}:
+            for one, two in zip(words, (*words[1:], ""), strict=True):
+                if found := _ID.fullmatch(one):
+                    ids.setdefault(found[2], []).append((found[1], frozenset((one,))))
+                elif len(one) <= 2 and one.isalpha() and two.isdecimal():
+                    ids.setdefault(two, []).append((one, frozenset((one, two))))
         for at, word in enumerate(map(singular, self.words[:-1])):
-            if self.meanings[at] or common(word) or len(word) < 3:
+            number = CARDINALS.get(self.words[at + 1], self.words[at + 1])
+            if number not in ids or self.meanings[at] or common(word) or len(word) < 3:
                 continue
             short = {word[0]} | {term[0] for term in lexicon().same.get((word,), ())}
-            for id_, found in ids.items():
-                if found[1] in short and found[2] == self.words[at + 1]:
-                    self.meanings[at] |= {id_}
-                    self.meanings[at + 1] |= {id_}
+            for letters, meant in ids[number]:
+                if letters in short:
+                    self.meanings[at] |= meant
+                    self.meanings[at + 1] |= meant
 
     def _mean_the_same(self) -> None:
         """Terms that stand for others: "starboard coolant" for "stbd coolant"."""
@@ -167,7 +180,8 @@ class Question:
             plain = name.words[at]
             if len(plain) == 1 and plain.isalpha():
                 before = name.needed[at - 1] if at else frozenset()
-                hits = [i for i in hits if self._lettered(i) & before]
+                after = name.needed[1] if not at and len(name.needed) > 1 else frozenset()
+                hits = [i for i in hits if self._lettered(i) & before or self._means(i + 1) & after]
             places.update(hits)
             named += bool(hits)
             exact += any(self.words[i] == plain for i in hits)
@@ -181,6 +195,9 @@ class Question:
         while first > 0 and (self.words[first] in CONJUNCTIONS or len(self.words[first]) == 1):
             first -= 1
         return self.meanings[first] if first >= 0 else frozenset()
+
+    def _means(self, at: int) -> frozenset[str]:
+        return self.meanings[at] if at < len(self.meanings) else frozenset()
 
     def _by_the_way(self, index: int, name: Name) -> bool:
         """Whether an ordinary word of the question only happens to be one of the name's: "which
@@ -289,9 +306,10 @@ class Question:
         """Neighbouring words that are matched or unknown, without those between names."""
         runs: list[list[int]] = []
         hit, last = self.hit, -2
+        aside = self._aside(hit)
         for i, word in enumerate(self.words):
-            passes = lexicon().passes(word) or self._is_bound(i) or self._is_verb(i, hit)
-            if i not in hit and passes:
+            passes = i in aside or lexicon().passes(word) or self._is_bound(i)
+            if i not in hit and (passes or self._is_verb(i, hit)):
                 continue
             joined = i == last + 1 and _GAP.fullmatch(
                 self.text, self._places[i - 1][1], self._places[i][0]
@@ -307,10 +325,42 @@ class Question:
         """Whether a number is what something may be above or below."""
         return at > 0 and self.words[at].isdecimal() and self.words[at - 1] in BEYOND
 
+    def _aside(self, hit: frozenset[int]) -> frozenset[int]:
+        """Places of words that tell why or when one asks: what follows "warm enough to", "while",
+        and sentences that name nothing beside one that does."""
+        aside: set[int] = set()
+        for sentence in self._sentences():
+            words = [self.words[i] for i in sentence]
+            if hit and hit.isdisjoint(sentence):
+                aside.update(sentence)
+            begin = len(sentence)
+            for at, word in enumerate(words):
+                purpose = word in ("to", "for") and ENOUGH.intersection(words[:at])
+                if at and (purpose or word in SUBORDINATORS) and hit.intersection(sentence[:at]):
+                    begin = at
+                    break
+            aside.update(sentence[begin:])
+        return frozenset(aside)
+
+    def _sentences(self) -> Iterator[list[int]]:
+        """The places of all words, parted where a sentence ends, or one about oneself begins."""
+        sentence: list[int] = []
+        for at, word in enumerate(self.words):
+            gap = self.text[self._places[at - 1][1] : self._places[at][0]] if at else ""
+            if _END.search(gap) or ("," in gap and word in ONESELF):
+                yield sentence
+                sentence = []
+            sentence.append(at)
+        yield sentence
+
     def _is_verb(self, at: int, hit: frozenset[int]) -> bool:
         """Whether a word says what something does: "is the organ drying out"."""
         word = self.words[at]
-        if not (word.endswith("ing") and len(word) > 5 and any(i < at for i in hit)):
+        if not (word.endswith("ing") and len(word) > 5 and at):
+            return False
+        if self.words[at - 1] in PRONOUNS:
+            return True
+        if not any(i < at for i in hit):
             return False
         after = self.words[at + 1] if at + 1 < len(self.words) else ""
         if after in PARTICLES or self.words[at - 1] in ADVERBS:

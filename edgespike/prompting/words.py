@@ -211,6 +211,12 @@ ADVERBS = _set("still already always not just really actually even again slowly 
 PARTICLES = _set("up down off out away over again")
 """What stands before or behind a verb."""
 
+PRONOUNS = _set("it we you they i he she")
+ONESELF = _set("i im we my our")
+ENOUGH = _set("enough too")
+SUBORDINATORS = _set("because while although unless until till during when if")
+"""What begins a clause that tells why or when one asks."""
+
 THINGS_DONE = _set(
     "bearing casing housing winding ceiling building landing mooring heating cooling lighting"
     " parking packing spring string awning railing coating lining bedding piping tubing ducting"

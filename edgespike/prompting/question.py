@@ -356,14 +356,15 @@ class Question:
     def _is_verb(self, at: int, hit: frozenset[int]) -> bool:
         """Whether a word says what something does: "is the organ drying out"."""
         word = self.words[at]
-        if not (word.endswith("ing") and len(word) > 5 and at):
+        if not (word.endswith("ing") and len(word) > 5):
             return False
-        if self.words[at - 1] in PRONOUNS:
+        before = self.words[at - 1] if at else ""
+        after = self.words[at + 1] if at + 1 < len(self.words) else ""
+        if after in PARTICLES or before in PRONOUNS:
             return True
         if not any(i < at for i in hit):
             return False
-        after = self.words[at + 1] if at + 1 < len(self.words) else ""
-        if after in PARTICLES or self.words[at - 1] in ADVERBS:
+        if before in ADVERBS:
             return True
         return word not in THINGS_DONE and (not after or after in FUNCTION)
 

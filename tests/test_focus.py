@@ -134,6 +134,8 @@ def test_a_part_of_two_that_does_not_exist_is_said_beside_the_other() -> None:
         (["Wind at the quay"], "wind at the quay? the skipper wants to lift the block", [0]),
         (["Wind at the quay"], "wind at the quay, we have a concrete block hanging", [0]),
         (["Store humidity", "Pond"], "store humid enough for champagne corks", [0]),
+        (["Compressor 1", "Compressor 1 hours"], "how many hours has compressor 1 run", [1]),
+        (["Flow T_in", "Flow T_out"], "how cold is the flow T outside", [1]),
         (["Solar yield"], "is solar doing much while the clouds drift by", [0]),
         (["Hose flow", "Pond"], "how much is it squirting? the hose flow please", [0]),
     ],

@@ -64,6 +64,8 @@ BILGE = named("Bilge pump/=off", "Bilge float switch/=dry", "Bilge depth/depth")
         (named("T205 level/level", "R101 level/level"), "is tank 205 full?", [0]),
         (named("P-04/flow", "P-05/flow"), "pump 4?", [0]),
         (named("P-04/flow", "P-05/flow"), "P-05", [1]),
+        (named("Ofen 1/speed", "Ofen 2/speed"), "is oven two doing well?", [1]),
+        (named("Cooler/=idle", "Mirror/temperature"), "is the mirror still cooling down?", [1]),
         (named("M12 spindle/speed", "M11 spindle/speed"), "spindle of machine twelve", [0]),
         (named("WT01 power/power", "WT03 power/power"), "power of turbine 3", [1]),
         (named("Fermenter/temperature", "Tilt gravity/gravity"), "what gravity is my beer at", [1]),

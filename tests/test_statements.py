@@ -75,6 +75,23 @@ def test_what_is_asked_of_several_is_told_of_them_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("question", "lowest", "highest"),
+    [
+        ("where is it coldest?", True, False),
+        ("the warmest?", False, True),
+        ("where is it most cold?", True, True),
+        ("the highest and the lowest temperature", True, True),
+    ],
+)
+def test_who_asks_for_one_end_is_not_told_the_other(
+    question: str, lowest: bool, highest: bool
+) -> None:
+    said = statements(ROOMS, relevance(ROOMS, question))
+    assert any(text.startswith("The lowest is") for text in said) is lowest
+    assert any(text.startswith("The highest is") for text in said) is highest
+
+
 def test_a_sensor_that_is_named_in_full_is_no_question_about_all() -> None:
     found = relevance(ROOMS, "temperature of the kitchen left")
     assert found.sure

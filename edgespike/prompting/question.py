@@ -68,8 +68,9 @@ _NOWHERE = Name((), (), frozenset())
 
 @lru_cache(maxsize=CACHED)
 def name_of(name: str, quantity: str) -> Name:
-    words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
-    words = words or tuple(w for w, _, _ in cut(name))
+    cuts = [w for w, _, _ in cut(name)]
+    ends = {"in", "out"}.intersection((cuts[0], cuts[-1])) if len(cuts) > 1 else ()
+    words = tuple(w for w in cuts if w not in FUNCTION or len(w) == 1 or w in ends) or tuple(cuts)
     extra = frozenset(m for w, _, _ in cut(quantity) for m in meanings(w))
     return Name(words, tuple(meanings(w) for w in words), extra)
 
@@ -92,6 +93,7 @@ class Question:
         self._mean_numbers(known)
         self._mean_ids()
         self._mean_the_same()
+        self._mean_numbers(known)  # beside a term that stands for another: "oven two" for "ofen 2"
         self._asked = frozenset[str]().union(*self.meanings)
         self.matched = [self._reach(name) for name in names]
 
@@ -99,8 +101,8 @@ class Question:
         """What the word means among the names; empty when it is no word of theirs."""
         word = self.words[index]
         if word in FUNCTION and len(word) > 1:
-            return frozenset()
-        if len(word) == 1 and word.isalpha():
+            alone = not index and not "".join(self.words[1:2]).isdecimal()  # "A pump" is no pump A
+            return frozenset((word,)) if word in known and not alone else frozenset()
             first = not index and not "".join(self.words[1:2]).isdecimal()  # "A pump" is no pump A
             return frozenset((word,)) if word in known and not first else frozenset()
         meant = asked_meanings(word) & self._meant
@@ -163,7 +165,8 @@ class Question:
                         for i in places:
                             self.meanings[i] |= frozenset(other)
         for at, word in enumerate(singulars):
-            if not self.meanings[at] and not lexicon().passes(self.words[at]):
+            verb = self._is_verb(at, frozenset())
+            if not self.meanings[at] and not verb and not lexicon().passes(self.words[at]):
                 self.meanings[at] = lexicon().hinted(word) & self._meant
                 self._hinted.update([at] if self.meanings[at] else ())
 
@@ -212,6 +215,8 @@ class Question:
             return False
         if any(word in some and len(some.intersection(self.words)) > 1 for some in CONTRASTS):
             return False  # "top and bottom"
+        if len(name.words) > 2 and all(needed & self._asked for needed in name.needed):
+            return False  # "how many hours has compressor 1" with a name of just these words
         beside = [self.words[:index][::-1], self.words[index + 1 :]]
         if word == "current":  # "the current hall power" is no current, "the hall current" is
             beside = beside[:1] if not LINKS.intersection(after) else beside

@@ -10,11 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
 from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
-from edgespike.prompting.words import singular
+from edgespike.prompting.words import HIGH, LOW, singular
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
@@ -32,7 +33,8 @@ class Relevance:
     `match`: the question holds the whole name, or only this channel fits what it names. `before`:
     what it means if it leans on those before it. `maybe`: several fit all that it names, and which
     of them is `likely` meant if it is only one. `near`: they share words with it. `unknown` are the
-    things it names that are no channel. `sure`: the match is by whole names.
+    things it names that are no channel. `sure`: the match is by whole names. `end`: by its words
+    it asks for the highest or for the lowest, if for either.
     """
 
     match: tuple[int, ...] = ()
@@ -42,6 +44,7 @@ class Relevance:
     near: tuple[int, ...] = ()
     unknown: tuple[str, ...] = ()
     sure: bool = False
+    end: Literal["highest", "lowest"] | None = None
 
 
 def load() -> None:
@@ -59,11 +62,17 @@ def relevance(
     the names, and over their distinct words for each word that none has.
     """
     asked = Question(question, [name_of(channel.name, channel.quantity) for channel in channels])
+    high, low = (not end.isdisjoint(asked.words) for end in (HIGH, LOW))
+    found = _found(channels, asked, previous)
+    return found if high == low else replace(found, end="highest" if high else "lowest")
+
+
+def _found(channels: Sequence[ChannelView], asked: Question, previous: Sequence[str]) -> Relevance:
     found = _meant_ones(channels, asked, _by_rules(channels, asked, previous))
     found = _in_state(channels, asked, found)
     if found.match or found.before:
         return found
-    scores = odds(channels, question, _ruled(asked, found), learned())
+    scores = odds(channels, asked.text, _ruled(asked, found), learned())
     if len(found.maybe) > 1:
         best, second = sorted(found.maybe, key=lambda c: -scores[c])[:2]
         clear = scores[best] > scores[second] + MARGIN

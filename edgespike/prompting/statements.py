@@ -40,7 +40,9 @@ def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
             yield from _lists(_cleaned(channels, fits), unknown)
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
     for group in islice(groups_of([channels[c] for c in several]), MAX_GROUPS):
-        said = (say(group) for say in (*answers.GROUPED.values(), answers.compare))
+        other = {"highest": "lowest", "lowest": "highest"}.get(found.end or "")
+        asked = [say for name, say in answers.GROUPED.items() if name != other]
+        said = (say(group) for say in (*asked, answers.compare))
         yield from (each for each in said if each)
     whole = answers.WHOLE if not found.sure else {"other": answers.WHOLE["other"]}
     yield from (say(channels) for say in whole.values())

@@ -119,7 +119,8 @@ ALIASES = {
     "rssi": "signal", "linkquality": "link quality", "rainfall": "rain", "occupancy": "presence",
     "consumption": "power", "carbon": "co2", "dioxide": "co2", "pm2": "pm25",
     "precipitation": "rain",
-    "outdoors": "outdoor", "outside": "outdoor", "indoors": "indoor", "inside": "indoor",
+    "out": "outdoor", "outdoors": "outdoor", "outside": "outdoor",
+    "in": "indoor", "indoors": "indoor", "inside": "indoor",
     "centre": "center", "color": "colour", "fridge": "refrigerator", "restroom": "bathroom",
 }  # fmt: skip
 """Words of names and of questions that mean the same quantity or thing."""
@@ -179,6 +180,18 @@ CONTRASTS = tuple(
     )
 )  # fmt: skip
 """Words that tell like things apart."""
+
+HIGH = _set(
+    "highest max maximum top peak biggest greatest largest hottest warmest wettest dampest"
+    " brightest loudest noisiest fastest quickest heaviest strongest windiest dustiest hotter warmer louder"
+    " brighter higher faster heavier stronger"
+)
+LOW = _set(
+    "lowest min minimum bottom smallest coldest coolest chilliest driest darkest dimmest quietest"
+    " slowest emptiest lightest weakest shallowest fewest colder cooler quieter darker dimmer lower"
+    " emptier slower weaker drier"
+)
+"""Words that ask which of several has the most, or the least; not "most", said of both."""
 
 STATES = tuple(
     map(

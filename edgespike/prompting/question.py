@@ -101,10 +101,10 @@ class Question:
         """What the word means among the names; empty when it is no word of theirs."""
         word = self.words[index]
         if word in FUNCTION and len(word) > 1:
+            return frozenset()
+        if len(word) == 1 and word.isalpha():
             alone = not index and not "".join(self.words[1:2]).isdecimal()  # "A pump" is no pump A
             return frozenset((word,)) if word in known and not alone else frozenset()
-            first = not index and not "".join(self.words[1:2]).isdecimal()  # "A pump" is no pump A
-            return frozenset((word,)) if word in known and not first else frozenset()
         meant = asked_meanings(word) & self._meant
         if word in self._glued:
             meant |= self._glued[word]
@@ -137,7 +137,7 @@ class Question:
         """Ids in words: "fermenter 2" for FV2, "tank 205" for T205 or T-205."""
         ids: dict[str, list[tuple[str, frozenset[str]]]] = {}
         for words in {name.words for name in self.names}:
-            for one, two in zip(words, (*words[1:], ""), strict=True):
+            for one, two in zip(words, (*words, "")[1:], strict=True):
                 if found := _ID.fullmatch(one):
                     ids.setdefault(found[2], []).append((found[1], frozenset((one,))))
                 elif len(one) <= 2 and one.isalpha() and two.isdecimal():

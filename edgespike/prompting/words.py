@@ -183,8 +183,8 @@ CONTRASTS = tuple(
 
 HIGH = _set(
     "highest max maximum top peak biggest greatest largest hottest warmest wettest dampest"
-    " brightest loudest noisiest fastest quickest heaviest strongest windiest dustiest hotter warmer louder"
-    " brighter higher faster heavier stronger"
+    " brightest loudest noisiest fastest quickest heaviest strongest windiest dustiest hotter"
+    " warmer louder brighter higher faster heavier stronger"
 )
 LOW = _set(
     "lowest min minimum bottom smallest coldest coolest chilliest driest darkest dimmest quietest"

@@ -63,6 +63,8 @@ BILGE = named("Bilge pump/=off", "Bilge float switch/=dry", "Bilge depth/depth")
         (named("FV1 pressure/bar", "FV2 pressure/bar"), "pressure in fermenter 2", [1]),
         (named("T205 level/level", "R101 level/level"), "is tank 205 full?", [0]),
         (named("P-04/flow", "P-05/flow"), "pump 4?", [0]),
+        ([ChannelView("bx17 batt", "12", 12.0, "V", "battery"), *REEF], "bx17 volts too low?", [0]),
+        (named("Carne/temperature", "Freezer/temperature"), "is the meat safe, the carne?", [0]),
         (named("P-04/flow", "P-05/flow"), "P-05", [1]),
         (named("Ofen 1/speed", "Ofen 2/speed"), "is oven two doing well?", [1]),
         (named("Cooler/=idle", "Mirror/temperature"), "is the mirror still cooling down?", [1]),

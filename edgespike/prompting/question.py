@@ -26,6 +26,7 @@ from edgespike.prompting.words import (
     FUNCTION,
     LINKS,
     MEASURED,
+    MEASURED_IN,
     ONESELF,
     ORDINALS,
     ORDINARY,
@@ -270,6 +271,7 @@ class Question:
         if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, _NOWHERE):
             return True
         kind = meanings(channel.quantity.casefold()) | self.names[index].extra
+        kind |= {MEASURED_IN.get(channel.unit.lstrip("mkµ"), "")}
         meant = meanings(singular(word)) & MEASURED
         if word == "current" and at - 1 in places:
             meant = frozenset((word,))

@@ -154,7 +154,8 @@ def _beside(
     """What phrases name in part, beside whole names: "is the sea colder than the cabin"."""
     for phrase in phrases:
         places = _places(phrase)
-        if not places - covered or not places <= asked.hit or len(phrases) < 2:
+        named = places - covered
+        if not named or asked.only_hinted(frozenset(named)) or not places <= asked.hit:
             continue
         fits = [c for c, (at, _, _) in enumerate(asked.matched) if places <= at]
         if len(fits) == 1:
@@ -189,7 +190,9 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     whole = [c for c, name in enumerate(asked.names) if matched[c][1] == len(name.words) > 0]
     # "what gravity is my beer at" is about its gravity, though beer alone hints at the fermenter.
     reach = {places for places, _, _ in matched}
-    hinted = {at for at in reach if asked.only_hinted(at) and any(at < other for other in reach)}
+    hinted = {at for at in reach if asked.only_hinted(at)}
+    if all(matched[c][0] in hinted for c in whole):
+        hinted = {at for at in hinted if any(at < other for other in reach)}
     whole = [c for c in whole if matched[c][0] not in hinted]
     whole.sort(key=lambda c: (-len(matched[c][0]), -matched[c][2] / matched[c][1], -matched[c][1]))
     phrases = [frozenset(_places(phrase)) for phrase in asked.phrases()]

@@ -246,6 +246,12 @@ MEASURED = _set(
 )
 """Quantities that a question means by their names alone."""
 
+MEASURED_IN = {
+    "V": "voltage", "A": "current", "°C": "temperature", "°F": "temperature", "K": "temperature",
+    "bar": "pressure", "Pa": "pressure", "hPa": "pressure", "psi": "pressure", "Hz": "frequency",
+}  # fmt: skip
+"""What a channel measures by its unit, whatever its quantity is called: volts of a battery."""
+
 _MEANT: dict[str, frozenset[str]] = {}
 for _quantity, _words in EVERYDAY.items():
     for _each in _words.split():

@@ -93,6 +93,8 @@ def test_what_is_said_otherwise_is_found(
         (named("Tube B/pressure"), "how many bar in tube A?"),
         (named("Storeroom temperature/temperature"), "how hot is it outside today"),
         (named("pump-07/=running"), "pump-07 pressure?"),
+        (named("Room 2 humidity/humidity"), "is the dryer 2 ok?"),
+        (named("Well level/level"), "how is the spring water doing"),
     ],
 )
 def test_a_sensor_does_not_stand_in_for_its_counterpart(

@@ -72,7 +72,7 @@ ORDINARY = _set(
     " nowadays anymore meanwhile respect regarding concerning info information detail details"
     " fact facts far further closer near nearby next ready must ought able against according"
     " compared comparison versus relative per each warm warmer warmest cold colder coldest hot"
-    " hotter hottest cool cooler coolest chilly dry dryer drier driest wet wetter wettest humid"
+    " hotter hottest cool cooler coolest chilly dry drier driest wet wetter wettest humid"
     " damp bright brighter brightest dark darker darkest loud louder loudest full fuller fullest"
     " empty emptier emptiest heavy heavier heaviest fast faster fastest slow slower slowest"
     " strong stronger strongest weak weaker weakest windy charged across act acting action amiss"
@@ -129,7 +129,7 @@ EVERYDAY = {
     "temperature": "warm warmer warmest cold colder coldest hot hotter hottest cool cooler coolest"
     " chilly chillier chilliest heat heated heating degree degrees celsius fahrenheit freezing"
     " frozen boiling warmth thermometer chill thermal",
-    "humidity": "humid damp damper dampest drier dryer driest moist moister muggy stuffiest",
+    "humidity": "humid damp damper dampest drier driest moist moister muggy stuffiest",
     "moisture": "wetter wettest drier driest damp moist watered",
     "light": "bright brighter brightest dark darker darkest lit dim",
     "power": "watt watts kilowatt kilowatts electricity load drawing draws consuming consumes"

@@ -122,6 +122,40 @@ def test_a_part_of_two_that_does_not_exist_is_said_beside_the_other() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names_", "question", "right"),
+    [
+        (["Organ loft humidity"], "is the organ drying out?", [0]),
+        (["Mirror temperature", "Rain"], "is the mirror still cooling down?", [0]),
+        (["Chiller A core", "Chiller B core"], "chillers A and B, which is colder", [0, 1]),
+        (["Sea water", "Cabin temperature"], "is the sea colder than the cabin", [0, 1]),
+        (["Reefer A2 supply", "Reefer A2 return"], "A2 supply against A2 return", [0, 1]),
+        (["Sky temperature"], "is the sky clear, sky temperature ok?", [0]),
+        (["Quarantine tank"], "are the fish in quarantine ok?", [0]),
+        (["Wind at the quay"], "wind at the quay? the skipper wants to lift the block", [0]),
+        (["Wind at the quay"], "wind at the quay, we have a concrete block hanging", [0]),
+        (["Store humidity", "Pond"], "store humid enough for champagne corks", [0]),
+        (["Compressor 1", "Compressor 1 hours"], "how many hours has compressor 1 run", [1]),
+        (["Flow T_in", "Flow T_out"], "how cold is the flow T outside", [1]),
+        (["Solar yield"], "is solar doing much while the clouds drift by", [0]),
+        (["Hose flow", "Pond"], "how much is it squirting? the hose flow please", [0]),
+    ],
+)
+def test_words_beside_a_name_make_no_other_of_it(
+    names_: list[str], question: str, right: list[int]
+) -> None:
+    found = relevance([ChannelView(n, "5", 5.0, "°C", "temperature") for n in names_], question)
+    assert (sorted(found.match or found.maybe), found.unknown) == (right, ())
+
+
+@pytest.mark.parametrize("thing", ["arena", "valve", "stage", "printer", "shower"])
+def test_a_real_word_is_no_typing_error_for_an_ordinary_one(thing: str) -> None:
+    found = relevance(CHANNELS, f"what's the temperature of the {thing}?")
+    assert (found.match, found.maybe) == ((), ())
+    assert any(thing in unknown for unknown in found.unknown)
+    assert not relevance(CHANNELS, "kitchen temperature rihgt now, curently").unknown
+
+
+@pytest.mark.parametrize(
     ("one", "two", "same"),
     [
         ("kitchen", "kichen", True),

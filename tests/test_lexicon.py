@@ -60,6 +60,17 @@ BILGE = named("Bilge pump/=off", "Bilge float switch/=dry", "Bilge depth/depth")
         (REEF, "how warm is the lounge?", [2]),
         (BILGE, "is the bilge wet?", [1]),
         (BILGE, "is the bilge off?", [0]),
+        (named("FV1 pressure/bar", "FV2 pressure/bar"), "pressure in fermenter 2", [1]),
+        (named("T205 level/level", "R101 level/level"), "is tank 205 full?", [0]),
+        (named("P-04/flow", "P-05/flow"), "pump 4?", [0]),
+        ([ChannelView("bx17 batt", "12", 12.0, "V", "battery"), *REEF], "bx17 volts too low?", [0]),
+        (named("Carne/temperature", "Freezer/temperature"), "is the meat safe, the carne?", [0]),
+        (named("P-04/flow", "P-05/flow"), "P-05", [1]),
+        (named("Ofen 1/speed", "Ofen 2/speed"), "is oven two doing well?", [1]),
+        (named("Cooler/=idle", "Mirror/temperature"), "is the mirror still cooling down?", [1]),
+        (named("M12 spindle/speed", "M11 spindle/speed"), "spindle of machine twelve", [0]),
+        (named("WT01 power/power", "WT03 power/power"), "power of turbine 3", [1]),
+        (named("Fermenter/temperature", "Tilt gravity/gravity"), "what gravity is my beer at", [1]),
     ],
 )
 def test_what_is_said_otherwise_is_found(
@@ -82,6 +93,8 @@ def test_what_is_said_otherwise_is_found(
         (named("Tube B/pressure"), "how many bar in tube A?"),
         (named("Storeroom temperature/temperature"), "how hot is it outside today"),
         (named("pump-07/=running"), "pump-07 pressure?"),
+        (named("Room 2 humidity/humidity"), "is the dryer 2 ok?"),
+        (named("Well level/level"), "how is the spring water doing"),
     ],
 )
 def test_a_sensor_does_not_stand_in_for_its_counterpart(

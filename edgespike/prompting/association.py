@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from importlib import resources
 
 from edgespike.prompting.lexicon import lexicon
-from edgespike.prompting.words import FUNCTION, QUANTITIES, cut, ordinary, singular
+from edgespike.prompting.words import FUNCTION, QUANTITIES, cut, singular
 from edgespike.sensing.picture import ChannelView
 
 COST = ""
@@ -86,7 +86,7 @@ def unlearned(word: str) -> str:
     """Which weight a word has that was never learned."""
     if any(map(str.isdigit, word)):
         return "number"
-    if ordinary(word):
+    if lexicon().passes(word):
         return "usual"
     return "heard" if lexicon().hinted(word) or (word,) in lexicon().same else "strange"
 

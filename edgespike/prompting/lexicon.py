@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from edgespike.prompting.words import FUNCTION, common, singular
+from edgespike.prompting.words import FUNCTION, common, ordinary, singular
 
 Term = tuple[str, ...]
 """The words of a term, without plural endings."""
@@ -28,15 +28,24 @@ _NOTHING: frozenset[str] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Lexicon:
     """`same`: the terms that a term may stand for; `hints`: the words of names that a word of a
-    question hints at.
+    question hints at; `words`: all that stand in it, none of which is a typing error.
     """
 
     same: Mapping[Term, frozenset[Term]]
     hints: Mapping[str, frozenset[str]]
+    words: frozenset[str] = _NOTHING
 
     def hinted(self, word: str) -> frozenset[str]:
         """What a word of a question, without its plural ending, hints at."""
         return self.hints.get(word, _NOTHING)
+
+    def passes(self, word: str) -> bool:
+        """Whether a word of a question names nothing: it is ordinary, and no real word that is
+        merely written like an ordinary one ("tank" for "thank").
+        """
+        return ordinary(word) and (
+            word in FUNCTION or common(word) or singular(word) not in self.words
+        )
 
 
 def read(lines: Iterable[str]) -> Lexicon:
@@ -57,9 +66,11 @@ def read(lines: Iterable[str]) -> Lexicon:
                 hints.setdefault(singular(word), set()).add(singular(head.strip()))
         elif mark and not mark.startswith("#"):
             raise ValueError(f"no line of a lexicon: {line}")
+    heads = {head for some in hints.values() for head in some}
     return Lexicon(
         {term: frozenset(others) for term, others in same.items()},
         {word: frozenset(heads) for word, heads in hints.items()},
+        frozenset({*hints, *heads, *(word for term in same for word in term)}),
     )
 
 

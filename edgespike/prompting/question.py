@@ -15,31 +15,40 @@ from functools import lru_cache
 from edgespike.prompting.association import CACHED, learned, names_another
 from edgespike.prompting.lexicon import MAX_TERM, lexicon
 from edgespike.prompting.words import (
+    ADVERBS,
     ALIASES,
     BEYOND,
     BOUNDS,
     CARDINALS,
     CONJUNCTIONS,
     CONTRASTS,
+    ENOUGH,
     FUNCTION,
     LINKS,
     MEASURED,
+    MEASURED_IN,
+    ONESELF,
     ORDINALS,
     ORDINARY,
     OWNERS,
+    PARTICLES,
+    PRONOUNS,
     QUANTITIES,
     STATES,
+    SUBORDINATORS,
+    THINGS_DONE,
     alike,
     asked_meanings,
     common,
     cut,
     meanings,
-    ordinary,
     singular,
 )
 from edgespike.sensing.picture import ChannelView
 
 _GAP = re.compile(r"[\s_/'’-]*")
+_ID = re.compile(r"([^\W\d_]{1,2})0*([1-9]\d*)")
+_END = re.compile(r"[;?!]|\.\s| [-–—] ")
 _STOP = re.compile(r"[,;:.?!&+/]")
 
 MAX_WORDS = 64
@@ -60,8 +69,9 @@ _NOWHERE = Name((), (), frozenset())
 
 @lru_cache(maxsize=CACHED)
 def name_of(name: str, quantity: str) -> Name:
-    words = tuple(w for w, _, _ in cut(name) if w not in FUNCTION or len(w) == 1)
-    words = words or tuple(w for w, _, _ in cut(name))
+    cuts = [w for w, _, _ in cut(name)]
+    ends = {"in", "out"}.intersection((cuts[0], cuts[-1])) if len(cuts) > 1 else ()
+    words = tuple(w for w in cuts if w not in FUNCTION or len(w) == 1 or w in ends) or tuple(cuts)
     extra = frozenset(m for w, _, _ in cut(quantity) for m in meanings(w))
     return Name(words, tuple(meanings(w) for w in words), extra)
 
@@ -80,8 +90,11 @@ class Question:
         self._meant |= {m for name in names for m in name.extra}
         self._glued = _glued(names)
         self.meanings = [self._meaning(i, known) for i in range(len(found))]
+        self._hinted: set[int] = set()
         self._mean_numbers(known)
+        self._mean_ids()
         self._mean_the_same()
+        self._mean_numbers(known)  # beside a term that stands for another: "oven two" for "ofen 2"
         self._asked = frozenset[str]().union(*self.meanings)
         self.matched = [self._reach(name) for name in names]
 
@@ -91,7 +104,8 @@ class Question:
         if word in FUNCTION and len(word) > 1:
             return frozenset()
         if len(word) == 1 and word.isalpha():
-            return frozenset((word,)) if word in known and index else frozenset()
+            alone = not index and not "".join(self.words[1:2]).isdecimal()  # "A pump" is no pump A
+            return frozenset((word,)) if word in known and not alone else frozenset()
         meant = asked_meanings(word) & self._meant
         if word in self._glued:
             meant |= self._glued[word]
@@ -99,7 +113,7 @@ class Question:
             pair = "".join(self.words[max(0, first) : first + 2])
             if first + 1 < len(self.words) and pair in known and pair != word:
                 meant |= {pair}
-        if not meant and not common(word):
+        if not meant and not common(word) and singular(word) not in lexicon().words:
             meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
             meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
         return meant
@@ -120,6 +134,25 @@ class Question:
             if number in known and self.meanings[beside]:
                 self.meanings[at] = frozenset((number,))
 
+    def _mean_ids(self) -> None:
+        """Ids in words: "fermenter 2" for FV2, "tank 205" for T205 or T-205."""
+        ids: dict[str, list[tuple[str, frozenset[str]]]] = {}
+        for words in {name.words for name in self.names}:
+            for one, two in zip(words, (*words, "")[1:], strict=True):
+                if found := _ID.fullmatch(one):
+                    ids.setdefault(found[2], []).append((found[1], frozenset((one,))))
+                elif len(one) <= 2 and one.isalpha() and two.isdecimal():
+                    ids.setdefault(two, []).append((one, frozenset((one, two))))
+        for at, word in enumerate(map(singular, self.words[:-1])):
+            number = CARDINALS.get(self.words[at + 1], self.words[at + 1])
+            if number not in ids or self.meanings[at] or common(word) or len(word) < 3:
+                continue
+            short = {word[0]} | {term[0] for term in lexicon().same.get((word,), ())}
+            for letters, meant in ids[number]:
+                if letters in short:
+                    self.meanings[at] |= meant
+                    self.meanings[at + 1] |= meant
+
     def _mean_the_same(self) -> None:
         """Terms that stand for others: "starboard coolant" for "stbd coolant"."""
         singulars = [singular(word) for word in self.words]
@@ -133,8 +166,10 @@ class Question:
                         for i in places:
                             self.meanings[i] |= frozenset(other)
         for at, word in enumerate(singulars):
-            if not self.meanings[at] and not ordinary(self.words[at]):
+            verb = self._is_verb(at, frozenset())
+            if not self.meanings[at] and not verb and not lexicon().passes(self.words[at]):
                 self.meanings[at] = lexicon().hinted(word) & self._meant
+                self._hinted.update([at] if self.meanings[at] else ())
 
     def _reach(self, name: Name) -> tuple[frozenset[int], int, int]:
         """Places of the question that `name` explains, how many of its words they name, how many
@@ -149,13 +184,24 @@ class Question:
             plain = name.words[at]
             if len(plain) == 1 and plain.isalpha():
                 before = name.needed[at - 1] if at else frozenset()
-                hits = [i for i in hits if i and self.meanings[i - 1] & before]
+                after = name.needed[1] if not at and len(name.needed) > 1 else frozenset()
+                hits = [i for i in hits if self._lettered(i) & before or self._means(i + 1) & after]
             places.update(hits)
             named += bool(hits)
             exact += any(self.words[i] == plain for i in hits)
         if not name.extra.isdisjoint(self._asked):
             places.update(i for i, meant in enumerate(self.meanings) if meant & name.extra)
         return frozenset(places), named, exact
+
+    def _lettered(self, at: int) -> frozenset[str]:
+        """What the word before a letter means, of "B" in "chillers A and B" the first."""
+        first = at - 1
+        while first > 0 and (self.words[first] in CONJUNCTIONS or len(self.words[first]) == 1):
+            first -= 1
+        return self.meanings[first] if first >= 0 else frozenset()
+
+    def _means(self, at: int) -> frozenset[str]:
+        return self.meanings[at] if at < len(self.meanings) else frozenset()
 
     def _by_the_way(self, index: int, name: Name) -> bool:
         """Whether an ordinary word of the question only happens to be one of the name's: "which
@@ -170,6 +216,8 @@ class Question:
             return False
         if any(word in some and len(some.intersection(self.words)) > 1 for some in CONTRASTS):
             return False  # "top and bottom"
+        if len(name.words) > 2 and all(needed & self._asked for needed in name.needed):
+            return False  # "how many hours has compressor 1" with a name of just these words
         beside = [self.words[:index][::-1], self.words[index + 1 :]]
         if word == "current":  # "the current hall power" is no current, "the hall current" is
             beside = beside[:1] if not LINKS.intersection(after) else beside
@@ -185,6 +233,10 @@ class Question:
             return True
         some = [each for each in STATES if not state.isdisjoint(each)]
         return any(word in each for each in some for word in said)
+
+    def only_hinted(self, places: frozenset[int]) -> bool:
+        """Whether the words at some places only hint at what they mean."""
+        return places <= self._hinted
 
     def may_mean(self, channel: int) -> bool:
         """Whether no word that a channel leaves unexplained must be another's."""
@@ -219,6 +271,7 @@ class Question:
         if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, _NOWHERE):
             return True
         kind = meanings(channel.quantity.casefold()) | self.names[index].extra
+        kind |= {MEASURED_IN.get(channel.unit.lstrip("mkµ"), "")}
         meant = meanings(singular(word)) & MEASURED
         if word == "current" and at - 1 in places:
             meant = frozenset((word,))
@@ -260,8 +313,10 @@ class Question:
         """Neighbouring words that are matched or unknown, without those between names."""
         runs: list[list[int]] = []
         hit, last = self.hit, -2
+        aside = self._aside(hit)
         for i, word in enumerate(self.words):
-            if i not in hit and (ordinary(word) or self._is_bound(i)):
+            passes = i in aside or lexicon().passes(word) or self._is_bound(i)
+            if i not in hit and (passes or self._is_verb(i, hit)):
                 continue
             joined = i == last + 1 and _GAP.fullmatch(
                 self.text, self._places[i - 1][1], self._places[i][0]
@@ -276,6 +331,49 @@ class Question:
     def _is_bound(self, at: int) -> bool:
         """Whether a number is what something may be above or below."""
         return at > 0 and self.words[at].isdecimal() and self.words[at - 1] in BEYOND
+
+    def _aside(self, hit: frozenset[int]) -> frozenset[int]:
+        """Places of words that tell why or when one asks: what follows "warm enough to", "while",
+        and sentences that name nothing beside one that does."""
+        aside: set[int] = set()
+        for sentence in self._sentences():
+            words = [self.words[i] for i in sentence]
+            if hit and hit.isdisjoint(sentence):
+                aside.update(sentence)
+            begin = len(sentence)
+            for at, word in enumerate(words):
+                purpose = word in ("to", "for") and ENOUGH.intersection(words[:at])
+                if at and (purpose or word in SUBORDINATORS) and hit.intersection(sentence[:at]):
+                    begin = at
+                    break
+            aside.update(sentence[begin:])
+        return frozenset(aside)
+
+    def _sentences(self) -> Iterator[list[int]]:
+        """The places of all words, parted where a sentence ends, or one about oneself begins."""
+        sentence: list[int] = []
+        for at, word in enumerate(self.words):
+            gap = self.text[self._places[at - 1][1] : self._places[at][0]] if at else ""
+            if _END.search(gap) or ("," in gap and word in ONESELF):
+                yield sentence
+                sentence = []
+            sentence.append(at)
+        yield sentence
+
+    def _is_verb(self, at: int, hit: frozenset[int]) -> bool:
+        """Whether a word says what something does: "is the organ drying out"."""
+        word = self.words[at]
+        if not (word.endswith("ing") and len(word) > 5):
+            return False
+        before = self.words[at - 1] if at else ""
+        after = self.words[at + 1] if at + 1 < len(self.words) else ""
+        if after in PARTICLES or before in PRONOUNS:
+            return True
+        if not any(i < at for i in hit):
+            return False
+        if before in ADVERBS:
+            return True
+        return word not in THINGS_DONE and (not after or after in FUNCTION)
 
     def named(self, channel: int, places: frozenset[int]) -> bool:
         """Whether these places hold the whole name of a channel."""

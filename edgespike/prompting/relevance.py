@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
 from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
-from edgespike.prompting.words import singular
+from edgespike.prompting.words import HIGH, LOW, singular
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
@@ -32,7 +33,8 @@ class Relevance:
     `match`: the question holds the whole name, or only this channel fits what it names. `before`:
     what it means if it leans on those before it. `maybe`: several fit all that it names, and which
     of them is `likely` meant if it is only one. `near`: they share words with it. `unknown` are the
-    things it names that are no channel. `sure`: the match is by whole names.
+    things it names that are no channel. `sure`: the match is by whole names. `end`: by its words
+    it asks for the highest or for the lowest, if for either.
     """
 
     match: tuple[int, ...] = ()
@@ -42,6 +44,7 @@ class Relevance:
     near: tuple[int, ...] = ()
     unknown: tuple[str, ...] = ()
     sure: bool = False
+    end: Literal["highest", "lowest"] | None = None
 
 
 def load() -> None:
@@ -59,11 +62,17 @@ def relevance(
     the names, and over their distinct words for each word that none has.
     """
     asked = Question(question, [name_of(channel.name, channel.quantity) for channel in channels])
+    high, low = (not end.isdisjoint(asked.words) for end in (HIGH, LOW))
+    found = _found(channels, asked, previous)
+    return found if high == low else replace(found, end="highest" if high else "lowest")
+
+
+def _found(channels: Sequence[ChannelView], asked: Question, previous: Sequence[str]) -> Relevance:
     found = _meant_ones(channels, asked, _by_rules(channels, asked, previous))
     found = _in_state(channels, asked, found)
     if found.match or found.before:
         return found
-    scores = odds(channels, question, _ruled(asked, found), learned())
+    scores = odds(channels, asked.text, _ruled(asked, found), learned())
     if len(found.maybe) > 1:
         best, second = sorted(found.maybe, key=lambda c: -scores[c])[:2]
         clear = scores[best] > scores[second] + MARGIN
@@ -119,7 +128,8 @@ def _by_rules(
         # A single word beside what was found is rather a word that we don't know.
         rest = [p for p in rest if len(_places(p)) > 1]
         unknown = tuple(asked.lacking(phrase) for phrase in rest)
-        return Relevance(match=tuple(full), unknown=unknown, sure=True)
+        beside = dict.fromkeys(_beside(asked, phrases, covered))
+        return Relevance(match=tuple({**full, **beside}), unknown=unknown, sure=True)
     best = _undominated(asked)
     maybe = [c for c in best if any(_places(p) <= asked.matched[c][0] for p in phrases)]
     covered = {i for c in maybe for i in asked.matched[c][0]}
@@ -136,6 +146,20 @@ def _by_rules(
         earlier = relevance(channels, previous[-1], previous[-MAX_PREVIOUS:-1])
         return Relevance(before=earlier.match or earlier.before, maybe=earlier.maybe)
     return Relevance(maybe=tuple(maybe), before=_before(maybe, previous, asked.names))
+
+
+def _beside(
+    asked: Question, phrases: Sequence[list[list[int]]], covered: set[int]
+) -> Iterator[int]:
+    """What phrases name in part, beside whole names: "is the sea colder than the cabin"."""
+    for phrase in phrases:
+        places = _places(phrase)
+        named = places - covered
+        if not named or asked.only_hinted(frozenset(named)) or not places <= asked.hit:
+            continue
+        fits = [c for c, (at, _, _) in enumerate(asked.matched) if places <= at]
+        if len(fits) == 1:
+            yield fits[0]
 
 
 def ruled(channels: Sequence[ChannelView], question: str) -> Ruled:
@@ -164,6 +188,12 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     """
     matched, hit = asked.matched, asked.hit
     whole = [c for c, name in enumerate(asked.names) if matched[c][1] == len(name.words) > 0]
+    # "what gravity is my beer at" is about its gravity, though beer alone hints at the fermenter.
+    reach = {places for places, _, _ in matched}
+    hinted = {at for at in reach if asked.only_hinted(at)}
+    if all(matched[c][0] in hinted for c in whole):
+        hinted = {at for at in hinted if any(at < other for other in reach)}
+    whole = [c for c in whole if matched[c][0] not in hinted]
     whole.sort(key=lambda c: (-len(matched[c][0]), -matched[c][2] / matched[c][1], -matched[c][1]))
     phrases = [frozenset(_places(phrase)) for phrase in asked.phrases()]
     # First those that one phrase names: "sala 2 leak, sala lux" isn't about a sala leak.

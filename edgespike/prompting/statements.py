@@ -13,7 +13,14 @@ from itertools import islice
 
 from edgespike.prompting import answers
 from edgespike.prompting.describe import clean
-from edgespike.prompting.focus import MAX_GROUPS, MAX_LISTED, MAX_MATCHES, MAX_UNKNOWN, groups_of
+from edgespike.prompting.focus import (
+    MAX_DETAILED,
+    MAX_GROUPS,
+    MAX_LISTED,
+    MAX_MATCHES,
+    MAX_UNKNOWN,
+    groups_of,
+)
 from edgespike.prompting.relevance import Relevance
 from edgespike.sensing.picture import ChannelView
 
@@ -24,10 +31,7 @@ def statements(channels: Sequence[ChannelView], found: Relevance) -> tuple[str, 
 
 
 def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
-    shown = [*found.match[:MAX_MATCHES], *found.before, *found.maybe[:MAX_LISTED]]
-    if found.likely is not None:
-        shown.append(found.likely)
-    for channel in _cleaned(channels, dict.fromkeys(shown)):
+    for channel in _cleaned(channels, dict.fromkeys(_single(found))):
         yield from (say(channel) for say in answers.SINGLE.values())
     unknown = [clean(words) for words in found.unknown[:MAX_UNKNOWN]]
     yield from map(answers.unknown, unknown)
@@ -36,9 +40,24 @@ def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
             yield from _lists(_cleaned(channels, fits), unknown)
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
     for group in islice(groups_of([channels[c] for c in several]), MAX_GROUPS):
-        said = (say(group) for say in (*answers.GROUPED.values(), answers.compare))
+        other = {"highest": "lowest", "lowest": "highest"}.get(found.end or "")
+        asked = [say for name, say in answers.GROUPED.items() if name != other]
+        said = (say(group) for say in (*asked, answers.compare))
         yield from (each for each in said if each)
-    yield from (say(channels) for say in answers.WHOLE.values())
+    whole = answers.WHOLE if not found.sure else {"other": answers.WHOLE["other"]}
+    yield from (say(channels) for say in whole.values())
+
+
+def _single(found: Relevance) -> Iterator[int]:
+    """The channels of which one may be meant alone: what is asked of several is told of them
+    together.
+    """
+    if len(found.match) <= 1:
+        yield from (*found.match, *found.before)
+    if len(found.maybe) <= MAX_DETAILED:
+        yield from found.maybe
+    elif found.likely is not None:
+        yield found.likely
 
 
 def _lists(fits: Sequence[ChannelView], unknown: Sequence[str]) -> Iterator[str]:

@@ -25,7 +25,7 @@ FUNCTION = _set(
 )
 """Words that no sensor is known by."""
 
-CONJUNCTIONS = _set("and or than versus vs nor but with to")
+CONJUNCTIONS = _set("and or than versus vs nor but with to against beat beats gegen")
 """Words between two things that are asked for."""
 
 ORDINARY = _set(
@@ -72,7 +72,7 @@ ORDINARY = _set(
     " nowadays anymore meanwhile respect regarding concerning info information detail details"
     " fact facts far further closer near nearby next ready must ought able against according"
     " compared comparison versus relative per each warm warmer warmest cold colder coldest hot"
-    " hotter hottest cool cooler coolest chilly dry dryer drier driest wet wetter wettest humid"
+    " hotter hottest cool cooler coolest chilly dry drier driest wet wetter wettest humid"
     " damp bright brighter brightest dark darker darkest loud louder loudest full fuller fullest"
     " empty emptier emptiest heavy heavier heaviest fast faster fastest slow slower slowest"
     " strong stronger strongest weak weaker weakest windy charged across act acting action amiss"
@@ -119,7 +119,8 @@ ALIASES = {
     "rssi": "signal", "linkquality": "link quality", "rainfall": "rain", "occupancy": "presence",
     "consumption": "power", "carbon": "co2", "dioxide": "co2", "pm2": "pm25",
     "precipitation": "rain",
-    "outdoors": "outdoor", "outside": "outdoor", "indoors": "indoor", "inside": "indoor",
+    "out": "outdoor", "outdoors": "outdoor", "outside": "outdoor",
+    "in": "indoor", "indoors": "indoor", "inside": "indoor",
     "centre": "center", "color": "colour", "fridge": "refrigerator", "restroom": "bathroom",
 }  # fmt: skip
 """Words of names and of questions that mean the same quantity or thing."""
@@ -128,7 +129,7 @@ EVERYDAY = {
     "temperature": "warm warmer warmest cold colder coldest hot hotter hottest cool cooler coolest"
     " chilly chillier chilliest heat heated heating degree degrees celsius fahrenheit freezing"
     " frozen boiling warmth thermometer chill thermal",
-    "humidity": "humid damp damper dampest drier dryer driest moist moister muggy stuffiest",
+    "humidity": "humid damp damper dampest drier driest moist moister muggy stuffiest",
     "moisture": "wetter wettest drier driest damp moist watered",
     "light": "bright brighter brightest dark darker darkest lit dim",
     "power": "watt watts kilowatt kilowatts electricity load drawing draws consuming consumes"
@@ -180,6 +181,18 @@ CONTRASTS = tuple(
 )  # fmt: skip
 """Words that tell like things apart."""
 
+HIGH = _set(
+    "highest max maximum top peak biggest greatest largest hottest warmest wettest dampest"
+    " brightest loudest noisiest fastest quickest heaviest strongest windiest dustiest hotter"
+    " warmer louder brighter higher faster heavier stronger"
+)
+LOW = _set(
+    "lowest min minimum bottom smallest coldest coolest chilliest driest darkest dimmest quietest"
+    " slowest emptiest lightest weakest shallowest fewest colder cooler quieter darker dimmer lower"
+    " emptier slower weaker drier"
+)
+"""Words that ask which of several has the most, or the least; not "most", said of both."""
+
 STATES = tuple(
     map(
         _set,
@@ -207,6 +220,23 @@ BOUNDS = _set(
 )
 """What a value may be inside or outside of."""
 
+ADVERBS = _set("still already always not just really actually even again slowly quickly")
+PARTICLES = _set("up down off out away over again")
+"""What stands before or behind a verb."""
+
+PRONOUNS = _set("it we you they i he she")
+ONESELF = _set("i im we my our")
+ENOUGH = _set("enough too")
+SUBORDINATORS = _set("because while although unless until till during when if")
+"""What begins a clause that tells why or when one asks."""
+
+THINGS_DONE = _set(
+    "bearing casing housing winding ceiling building landing mooring heating cooling lighting"
+    " parking packing spring string awning railing coating lining bedding piping tubing ducting"
+    " decking roofing fencing bushing opening crossing docking dosing washing wiring living dining"
+)
+"""Words that end like verbs and are rather things."""
+
 OWNERS = _set("its their the these those any of my our your")
 """What may stand between "outside" and a bound."""
 
@@ -215,6 +245,12 @@ MEASURED = _set(
     " conductivity frequency flow weight speed battery rain wind torque energy"
 )
 """Quantities that a question means by their names alone."""
+
+MEASURED_IN = {
+    "V": "voltage", "A": "current", "°C": "temperature", "°F": "temperature", "K": "temperature",
+    "bar": "pressure", "Pa": "pressure", "hPa": "pressure", "psi": "pressure", "Hz": "frequency",
+}  # fmt: skip
+"""What a channel measures by its unit, whatever its quantity is called: volts of a battery."""
 
 _MEANT: dict[str, frozenset[str]] = {}
 for _quantity, _words in EVERYDAY.items():
@@ -274,12 +310,21 @@ def ordinary(word: str) -> bool:
 
 
 def _mistyped(word: str) -> bool:
-    letters = sorted(word)
-    return len(word) >= 4 and any(
-        abs(len(word) - len(known)) < 2
-        and (letters == sorted(known) or (len(word) > 4 and _distance(word, known) < 2))
-        for known in _TYPED.get(word[0], ())
-    )
+    """Whether a word is an ordinary one with a letter left out, said twice, or two changed about.
+
+    Not with another letter in it: "valve" is no "value", "arena" no "area".
+    """
+    return len(word) >= 4 and any(_slipped(word, known) for known in _TYPED.get(word[0], ()))
+
+
+def _slipped(word: str, known: str) -> bool:
+    if len(word) == len(known):
+        return sorted(word) == sorted(known) and _distance(word, known) < 2
+    short, long = sorted((word, known), key=len)
+    if len(long) - len(short) != 1 or len(short) < 4:
+        return False
+    at = next((i for i, letter in enumerate(short) if letter != long[i]), len(short))
+    return short[at:] == long[at + 1 :] and (short == word or long[at] == long[at - 1])
 
 
 def alike(one: str, two: str) -> bool:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import socket
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
 from test_daemon import LONG, MANY_TOKENS, chunk
 
 from edgespike.agent.desk import MAX_STARTS
 from edgespike.agent.journal import Journal, Key
+from edgespike.agent.loading import pin
+from edgespike.config import Config
+from edgespike.profiles import BoardProfile
 
 PROMPT = f"edgespike/{NODE}/prompt"
 
@@ -241,6 +247,21 @@ def test_cpus_that_cannot_be_had_are_a_warning(daemon: DaemonProcess, peer: Peer
     assert daemon.events("not_pinned")[0]["cpus"] == [1000]
 
 
+def test_a_process_that_systemd_has_pinned_is_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    here = BoardProfile(pin=tuple(sorted(os.sched_getaffinity(0))))
+    with structlog.testing.capture_logs() as logs:
+        pin(replace(Config(), board=here))
+        assert logs == []
+        pin(replace(Config(), board=BoardProfile(pin=(1000,))))
+    assert [event["event"] for event in logs] == ["not_pinned"]
+
+
 def test_after_a_broker_restart_it_subscribes_again_and_answers(
     online: DaemonProcess, broker: Mosquitto
 ) -> None:
@@ -377,8 +398,10 @@ def test_ready_does_not_wait_for_the_broker(tmp_path: Path, chatter: Path) -> No
         manager.bind(f"\0{name}")
         manager.settimeout(60)
         daemon = DaemonProcess(tmp_path, free_port(), chatter).start(NOTIFY_SOCKET=f"@{name}")
-        while manager.recv(4096) != b"READY=1":
-            pass
+        heard = [manager.recv(4096)]
+        while heard[-1] != b"READY=1":
+            heard.append(manager.recv(4096))
+        assert b"STATUS=ready, no connection to the broker (Connection refused)" in heard[-2]
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
 

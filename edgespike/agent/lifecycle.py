@@ -158,6 +158,7 @@ class Daemon:
         self._service.handle(self._events.next(_TICK_S))
         self._alerts.step()
         if self._service.ready and not was_ready:
+            self._notifier.status(self._describe())
             self._notifier.ready()
         now = time.monotonic()
         if now >= self._alive_due:
@@ -195,7 +196,10 @@ class Daemon:
             self._notifier.alive()
 
     def _describe(self) -> str:
+        lost = self._service.lost
         where = "connected" if self._prompts.connected else "no connection to the broker"
+        if lost and not self._prompts.connected:
+            where += f" ({lost})"
         state = "paused" if self._inbox.paused else "answering" if self._worker.busy else "ready"
         return f"{state}, {where}, {len(self._inbox)} waiting"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from edgespike.cli import initial
 from edgespike.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from edgespike.config import Config
     from edgespike.settings.yamltree import Node, Problem
 
 
@@ -76,16 +79,16 @@ def _check(arguments: argparse.Namespace) -> int:
         tree = parse_file(arguments.file)
         names = credentials(tree)
         config = load_standing_in(arguments.file, names)
-        if (problem := _model_problem(arguments.file, tree, config.model.path)) is not None:
-            raise FileProblems([problem])
+        if problems := list(_file_problems(arguments.file, tree, config)):
+            raise FileProblems(problems)
     except FileProblems as error:
         if not arguments.json:
             raise
-        problems = [
+        told = [
             {"file": each.file, "line": each.line, "path": each.path, "message": each.message}
             for each in error.problems
         ]
-        _print_json({"ok": False, "problems": problems})
+        _print_json({"ok": False, "problems": told})
         return ConfigError.exit_code
     topics = Sensing(config).topics()
     if arguments.json:
@@ -102,21 +105,37 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model_problem(file: Path, tree: Node, path: Path | str) -> Problem | None:
-    """What keeps the daemon from opening its model, as far as that can be told without reading it.
+def _file_problems(file: Path, tree: Node, config: Config) -> Iterator[Problem]:
+    """What keeps the daemon from using the files that are named, as far as that can be told without
+    reading the model.
 
-    It may lie where only the service can look: no problem then.
+    They may lie where only the service can look, and a key may be locked with a credential that
+    only the service has: no problems then.
     """
+    from edgespike.agent.tls import context
     from edgespike.settings.yamltree import Mapping, Problem
 
-    try:
-        if not isinstance(path, Path) or path.is_file():
-            return None
-    except PermissionError:
-        return None
-    model = tree.entries.get("model") if isinstance(tree, Mapping) else None
-    line = model.key_lines.get("path", model.line) if isinstance(model, Mapping) else 1
-    return Problem(str(file), line, "model.path", f"no such file: {path}")
+    def problem(path: str, message: str) -> Problem:
+        line, node = 1, tree
+        for name in path.split("."):
+            if not isinstance(node, Mapping) or name not in node.entries:
+                break
+            line, node = node.key_lines[name], node.entries[name]
+        return Problem(str(file), line, path, message)
+
+    model = config.model.path
+    with contextlib.suppress(PermissionError):
+        if isinstance(model, Path) and not model.is_file():
+            yield problem("model.path", f"no such file: {model}")
+    tls = config.broker.tls
+    if tls is None or (tls.key_password and "CREDENTIALS_DIRECTORY" not in os.environ):
+        return
+    if all(os.access(f, os.R_OK) for f in (tls.ca_file, tls.cert_file, tls.key_file) if f):
+        try:
+            context(tls)
+        except ConfigError as error:
+            where, _, message = str(error).partition(": ")
+            yield problem(where, message)
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -104,8 +104,12 @@ def parse(text: str, file: str) -> Node:
         node = builder.document(yaml.parse(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        message = f"not YAML: {error.problem or error.context}"
         line = mark.line + 1 if mark else 1
+        message = f"not YAML: {error.problem or error.context}"
+        if "'\\t'" in message:
+            message = "not YAML: a tab where spaces belong"
+        elif "${" in text.splitlines()[line - 1]:
+            message += '; within {} write "${NAME}", with quotes'
         raise FileProblems([Problem(file, line, "", message)]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -8,6 +8,8 @@ import resource
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -390,6 +392,42 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(
         daemon.signal(signal.SIGTERM)
         until("STOPPING=1")
         assert daemon.wait() == 0
+
+
+COMPILING = """
+import sys, time
+from edgespike import telemetry
+from edgespike.agent.lifecycle import Daemon
+from edgespike.agent.loading import load_answerer
+from edgespike.config import load_config
+from edgespike.kernels.compiler import inlined
+
+settings = load_config(sys.argv[1])
+telemetry.configure("info", "json")
+
+def load(*parts):
+    inlined(lambda number: number + 1)(1)
+    time.sleep(3)
+    return load_answerer(*parts)
+
+Daemon(settings, load, lambda: settings).run()
+"""
+
+
+def test_a_first_start_says_how_far_compiling_is(daemon: DaemonProcess, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, daemon.log.open("wb") as log:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        daemon.process = subprocess.Popen(
+            [sys.executable, "-c", COMPILING, str(daemon.settings)],
+            stderr=log,
+            env=os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        heard = [manager.recv(4096).decode()]
+        while heard[-1] != "READY=1":
+            heard.append(manager.recv(4096).decode())
+    assert any(state.startswith("STATUS=compiling kernels, 1 of 2") for state in heard)
+    assert len(daemon.events("compiling")) == 1
 
 
 def test_ready_does_not_wait_for_the_broker(tmp_path: Path, chatter: Path) -> None:

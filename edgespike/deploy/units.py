@@ -19,7 +19,7 @@ _USER_MANAGER = re.compile(
     |OOMPolicy|StateDirectory|StateDirectoryMode|CacheDirectory|Environment|EnvironmentFile
     |LoadCredential|NoNewPrivileges|RestrictRealtime|RestrictSUIDSGID|RestrictAddressFamilies
     |LockPersonality|SystemCallArchitectures|SystemCallFilter|SystemCallErrorNumber|UMask
-    |MemoryDenyWriteExecute|WantedBy""",
+    |MemoryDenyWriteExecute|SyslogLevel|WantedBy""",
     re.VERBOSE,
 )
 """Settings of the shipped unit that a user's own manager has the rights to apply."""

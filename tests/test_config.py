@@ -131,8 +131,8 @@ def test_every_error_is_reported_at_once_with_its_line_and_the_nearest_key(probl
         ("triggers: [{name: a, channels: b, stale: true, ask: '{0}?'}]", "known: name, value"),
         ("triggers: [{name: a, channels: b, stale: true, ask: ' '}]", "has 1 to 1000"),
         (
-            "triggers: [{name: a, channels: b, stale: true}, {name: a, channels: c, above: 1}]",
-            "triggers: 'a' is there twice",
+            "triggers:\n- {name: a, channels: b, stale: true}\n- {name: a, channels: c, above: 1}",
+            "3: triggers[1].name: 'a' is there twice",
         ),
         ("{node: a, group: a}", "group: must not be the node's own name"),
         ("group: a/b", "group: has 1 to 64"),

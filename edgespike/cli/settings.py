@@ -161,15 +161,10 @@ def _file_problems(file: Path, tree: Node, config: Config) -> Iterator[Problem]:
     only the service has: no problems then.
     """
     from edgespike.agent.tls import context
-    from edgespike.settings.yamltree import Mapping, Problem
+    from edgespike.settings.yamltree import Problem, line_of
 
     def problem(path: str, message: str) -> Problem:
-        line, node = 1, tree
-        for name in path.split("."):
-            if not isinstance(node, Mapping) or name not in node.entries:
-                break
-            line, node = node.key_lines[name], node.entries[name]
-        return Problem(str(file), line, path, message)
+        return Problem(str(file), line_of(tree, path), path, message)
 
     model = config.model.path
     with contextlib.suppress(PermissionError):

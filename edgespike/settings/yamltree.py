@@ -6,6 +6,7 @@ last digit, and `node: no` is a name where a name is wanted and false where a tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,22 @@ class Mapping:
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def line_of(node: Node, path: str) -> int:
+    """The line of what `path`, such as `tls.ca_file` or `triggers[1].name`, names below `node`; of
+    the nearest above it where that isn't there.
+    """
+    line = node.line
+    for key, index in re.findall(r"(\w+)|\[(\d+)\]", path):
+        if isinstance(node, Mapping) and key in node.entries:
+            line, node = node.key_lines[key], node.entries[key]
+        elif isinstance(node, Sequence) and index and int(index) < len(node.items):
+            node = node.items[int(index)]
+            line = node.line
+        else:
+            break
+    return line
 
 
 def parse_file(path: Path) -> Node:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DaemonProcess, Mosquitto, Peer
+from conftest import WAIT, DaemonProcess, Mosquitto, Peer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -269,7 +270,10 @@ def test_what_came_for_the_first_time_is_soon_kept(
     assert load(tmp_path / "n.window") is None
     now += SAVE_NEW_S
     keeper.step()
-    keeper.stop()
+    end = time.time() + WAIT  # it is written by a thread
+    while load(tmp_path / "n.window") is None:
+        assert time.time() < end
+        time.sleep(0.01)
     saved = (tmp_path / "n.window").stat().st_ino
     again = Keeper(Config(state_dir=tmp_path, node="n"), ear)
     again.recall()

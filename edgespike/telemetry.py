@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections import Counter
@@ -22,6 +23,8 @@ MAX_TEXT = 2000
 _SECRET_FIELDS = frozenset({"password", "secret", "token", "credentials", "authorization"})
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 """What may be asked for, and what the standard module calls it."""
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""What syslog(3) calls it."""
 
 
 def printable(text: str) -> str:
@@ -54,6 +57,27 @@ def escape_fields(
     return {
         key: "***" if key in _SECRET_FIELDS else _harmless(value) for key, value in event.items()
     }
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether systemd reads this stream into its journal: systemd.exec(5), $JOURNAL_STREAM."""
+    try:
+        here = os.fstat(stream.fileno())
+    except OSError:  # nothing but memory, in tests
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{here.st_dev}:{here.st_ino}"
+
+
+def _with_priority(render: structlog.typing.Processor) -> structlog.typing.Processor:
+    """Lines as the journal takes them, sd-daemon(3), so that `journalctl -p warning` finds what it
+    should. It takes the prefix away again.
+    """
+
+    def rendered(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        priority = _PRIORITIES.get(str(event.get("level")), _PRIORITIES["error"])
+        return f"<{priority}>{render(logger, method, event)!s}"
+
+    return rendered
 
 
 class _Output:
@@ -103,7 +127,7 @@ def configure(
             structlog.processors.format_exc_info,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             escape_fields,
-            renderer,
+            _with_priority(renderer) if _is_journal(out) else renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output(out))),

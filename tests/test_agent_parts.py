@@ -95,6 +95,27 @@ def test_long_texts_are_cut() -> None:
     assert len(log_line("json", text="x" * 100_000)) < 3000
 
 
+def test_the_journal_hears_how_severe_a_line_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        file = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{file.st_dev}:{file.st_ino}")
+        telemetry.configure("debug", "json", stream)
+        log = structlog.get_logger()
+        for level in telemetry.LEVELS:
+            getattr(log, level)("said")
+        monkeypatch.setenv("JOURNAL_STREAM", f"{file.st_dev}:{file.st_ino + 1}")
+        telemetry.configure("debug", "json", stream)
+        log.error("said to a file")
+        stream.seek(0)
+        *lines, last = stream.read().splitlines()
+    structlog.reset_defaults()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>"]
+    assert json.loads(lines[0][3:])["event"] == "said"
+    assert json.loads(last)["event"] == "said to a file"
+
+
 def test_a_level_hides_what_is_below_it() -> None:
     stream = io.StringIO()
     telemetry.configure("warning", "json", stream)

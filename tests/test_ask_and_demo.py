@@ -13,6 +13,9 @@ import pytest
 from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
 from test_daemon import chunk
 
+from edgespike.agent.client import unreachable
+from edgespike.config import Broker
+
 
 def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -57,6 +60,32 @@ def test_ask_of_a_node_that_is_not_there_times_out_with_69(broker: Mosquitto) ->
     done = run("ask", "hello", "--broker", broker.url, "--node", "nobody", "--timeout", "1")
     assert done.returncode == 69
     assert "no answer from node 'nobody' within 1 s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("Connection refused", "is it running"),
+        ("Not authorized", "are the user and the password right"),
+        ("Bad user name or password", "are the user and the password right"),
+        ("TLS: the port has none: correct it", "correct it)"),
+    ],
+)
+def test_without_a_connection_the_advice_fits_the_reason(reason: str, advice: str) -> None:
+    said = str(unreachable(Broker(host="b"), reason))
+    assert said.startswith(f"no connection to the broker at b:1883 ({reason})")
+    assert advice in said
+    assert said.count("is it running") == advice.count("is it running")
+
+
+def test_silence_of_a_node_that_is_online_points_to_the_access_rules(
+    broker: Mosquitto, peer: Peer
+) -> None:
+    peer.publish("edgespike/deaf/status", "online", qos=1, retain=True)
+    done = run("ask", "hello", "--broker", broker.url, "--node", "deaf", "--timeout", "1")
+    assert done.returncode == 69
+    assert "may this user write edgespike/deaf/prompt" in done.stderr
+    assert "is `edgespike run` running" not in done.stderr
 
 
 def test_ask_passes_on_why_a_prompt_was_refused(online: DaemonProcess, broker: Mosquitto) -> None:

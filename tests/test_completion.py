@@ -36,6 +36,15 @@ def test_every_command_is_offered(tmp_path: Path) -> None:
     assert offered("edgespike comp", tmp_path) == ["completion"]
 
 
+def test_every_help_says_what_it_does_and_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in commands(build_parser()):
+        if command.words:
+            assert main([*command.words, "--help"]) == 0
+            said = capsys.readouterr().out
+            assert "\nexample" in said, command.words
+            assert f"\n  edgespike {command.words[0]}" in said or "sudo" in said, command.words
+
+
 def test_commands_below_commands_and_their_options_are_offered(tmp_path: Path) -> None:
     assert offered("edgespike config sch", tmp_path) == ["schema"]
     assert offered("edgespike ask --ti", tmp_path) == ["--timeout"]

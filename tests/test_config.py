@@ -131,8 +131,8 @@ def test_every_error_is_reported_at_once_with_its_line_and_the_nearest_key(probl
         ("triggers: [{name: a, channels: b, stale: true, ask: '{0}?'}]", "known: name, value"),
         ("triggers: [{name: a, channels: b, stale: true, ask: ' '}]", "has 1 to 1000"),
         (
-            "triggers: [{name: a, channels: b, stale: true}, {name: a, channels: c, above: 1}]",
-            "triggers: 'a' is there twice",
+            "triggers:\n- {name: a, channels: b, stale: true}\n- {name: a, channels: c, above: 1}",
+            "3: triggers[1].name: 'a' is there twice",
         ),
         ("{node: a, group: a}", "group: must not be the node's own name"),
         ("group: a/b", "group: has 1 to 64"),
@@ -147,6 +147,9 @@ def test_every_error_is_reported_at_once_with_its_line_and_the_nearest_key(probl
         ("node: *x", "*x isn't defined before this line"),
         ("a: &x [*x]", "*x isn't defined before this line"),
         ("node: 'x", "not YAML"),
+        ("broker:\n\thost: a", "2: not YAML: a tab where spaces belong"),
+        ("node: a\nbroker: {host: ${X}}", "2: not YAML: expected"),
+        ("node: a\nbroker: {host: ${X}}", 'within {} write "${NAME}", with quotes'),
         ("node: x\x01", "U+0001"),
         ("---\na: 1\n---\nb: 1", "more than one document"),
         ("[" * 2000, "nested deeper than 24 levels"),
@@ -449,6 +452,18 @@ def test_check_names_a_model_that_is_not_there(tmp_path: Path, capsys: Any) -> N
     model = tmp_path / "model.safetensors"
     model.touch()
     path.write_text(f"node: hall\nmodel: {{path: {model}}}\n")
+    assert main(["config", "check", str(path)]) == 0
+
+
+def test_check_looks_into_the_tls_files(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("broker:\n  tls:\n    server_name: b\n    ca_file: c.yaml\n")
+    assert main(["config", "check", str(path)]) == 78
+    said = capsys.readouterr().err
+    assert f"{path}:4: broker.tls.ca_file: {path}: no certificate in PEM format" in said
+    # The password of the key is with the service.
+    locked = "tls: {cert_file: c.yaml, key_password: {credential: key}}"
+    path.write_text(f"broker:\n  {locked}\n")
     assert main(["config", "check", str(path)]) == 0
 
 

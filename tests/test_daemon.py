@@ -165,6 +165,14 @@ def test_more_prompts_than_the_inbox_holds_are_told_busy(
         peer.prompt({"prompt": "hello", "id": f"b{number}", "max_tokens": 2})
     refused = [peer.final("b3").body, peer.final("b4").body]
     assert {(b["type"], b["code"]) for b in refused} == {("error", "busy")}
+    # No answer has told how long one takes: a second each.
+    assert [b["retry_ms"] for b in refused] == [2000, 2000]
+    assert all(b["message"].endswith("; ask again in 2.0 s") for b in refused)
+    peer.publish(f"edgespike/{NODE}/control", "pause")
+    peer.prompt({"prompt": "hello", "id": "b5"})
+    paused = peer.final("b5").body
+    assert (paused.get("retry_ms"), paused["message"][-11:]) == (None, "again later")
+    peer.publish(f"edgespike/{NODE}/control", "resume")
     peer.publish(f"edgespike/{NODE}/cancel", "b0")
     assert {peer.final().body["id"] for _ in range(3)} == {"b0", "b1", "b2"}
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 from conftest import NODE, DaemonProcess, Mosquitto, Peer, free_port
 from test_daemon import LONG, MANY_TOKENS, chunk
 
 from edgespike.agent.desk import MAX_STARTS
 from edgespike.agent.journal import Journal, Key
+from edgespike.agent.loading import pin
+from edgespike.config import Config
+from edgespike.profiles import BoardProfile
 
 PROMPT = f"edgespike/{NODE}/prompt"
 
@@ -241,6 +249,21 @@ def test_cpus_that_cannot_be_had_are_a_warning(daemon: DaemonProcess, peer: Peer
     assert daemon.events("not_pinned")[0]["cpus"] == [1000]
 
 
+def test_a_process_that_systemd_has_pinned_is_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    here = BoardProfile(pin=tuple(sorted(os.sched_getaffinity(0))))
+    with structlog.testing.capture_logs() as logs:
+        pin(replace(Config(), board=here))
+        assert logs == []
+        pin(replace(Config(), board=BoardProfile(pin=(1000,))))
+    assert [event["event"] for event in logs] == ["not_pinned"]
+
+
 def test_after_a_broker_restart_it_subscribes_again_and_answers(
     online: DaemonProcess, broker: Mosquitto
 ) -> None:
@@ -371,14 +394,52 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(
         assert daemon.wait() == 0
 
 
+COMPILING = """
+import sys, time
+from edgespike import telemetry
+from edgespike.agent.lifecycle import Daemon
+from edgespike.agent.loading import load_answerer
+from edgespike.config import load_config
+from edgespike.kernels.compiler import inlined
+
+settings = load_config(sys.argv[1])
+telemetry.configure("info", "json")
+
+def load(*parts):
+    inlined(lambda number: number + 1)(1)
+    time.sleep(3)
+    return load_answerer(*parts)
+
+Daemon(settings, load, lambda: settings).run()
+"""
+
+
+def test_a_first_start_says_how_far_compiling_is(daemon: DaemonProcess, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, daemon.log.open("wb") as log:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        daemon.process = subprocess.Popen(
+            [sys.executable, "-c", COMPILING, str(daemon.settings)],
+            stderr=log,
+            env=os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        heard = [manager.recv(4096).decode()]
+        while heard[-1] != "READY=1":
+            heard.append(manager.recv(4096).decode())
+    assert any(state.startswith("STATUS=compiling kernels, 1 of 2") for state in heard)
+    assert len(daemon.events("compiling")) == 1
+
+
 def test_ready_does_not_wait_for_the_broker(tmp_path: Path, chatter: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         name = f"edgespike-test-{tmp_path.name}-{free_port()}"
         manager.bind(f"\0{name}")
         manager.settimeout(60)
         daemon = DaemonProcess(tmp_path, free_port(), chatter).start(NOTIFY_SOCKET=f"@{name}")
-        while manager.recv(4096) != b"READY=1":
-            pass
+        heard = [manager.recv(4096)]
+        while heard[-1] != b"READY=1":
+            heard.append(manager.recv(4096))
+        assert b"STATUS=ready, no connection to the broker (Connection refused)" in heard[-2]
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
 

@@ -66,7 +66,7 @@ def test_it_writes_the_units_and_says_what_to_do_next(
     assert Path(program).parent == Path(sys.executable).parent
     assert 400 < int(one["MemoryMax"].removesuffix("M")) < 1024
     tmpfiles = (tmp_path / "etc/tmpfiles.d/edgespike.conf").read_text()
-    assert "d /etc/edgespike 0750 root edgespike" in tmpfiles
+    assert "d /etc/edgespike 2750 root edgespike" in tmpfiles
 
 
 def test_systemd_finds_nothing_wrong_with_what_it_writes(analyze: str, tmp_path: Path) -> None:

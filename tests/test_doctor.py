@@ -106,6 +106,16 @@ def test_a_bad_configuration_is_a_failure_with_its_code(tmp_path: Path) -> None:
     assert examined(tmp_path / "none.yaml")[0] == 66
 
 
+def test_tls_files_are_looked_at_without_a_broker(tmp_path: Path, chatter: Path) -> None:
+    path = settings(tmp_path, free_port(), model={"path": str(chatter)})
+    body = json.loads(path.read_text())
+    body["broker"]["tls"] = {"ca_file": str(path)}
+    path.write_text(json.dumps(body))
+    status, found = examined(path)
+    assert status == 78
+    assert "no certificate in PEM format" in found["broker"]["message"]
+
+
 def test_a_credential_outside_the_unit_is_explained(tmp_path: Path) -> None:
     path = settings(tmp_path, 1883)
     body = json.loads(path.read_text())
@@ -260,8 +270,12 @@ def test_the_kernel_cache_is_missing_empty_or_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    empty = parts.cache()
+    empty = parts.cache(tmp_path / "none")
     assert (empty.verdict, "warmup" in empty.advice) == ("warn", True)
+    (tmp_path / "private").symlink_to("kernels that only the service can see")
+    of_service = parts.cache(tmp_path / "private")
+    assert (of_service.verdict, "that of the service" in of_service.message) == ("ok", True)
+    (tmp_path / "private").unlink()
     (next(tmp_path.iterdir()) / "step.nbi").write_bytes(b"index")
     assert parts.cache().verdict == "ok"
     blocked = tmp_path / "file"

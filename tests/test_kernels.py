@@ -377,6 +377,17 @@ def test_a_position_sees_the_anchors_and_the_window_and_nothing_else(
         assert max(held) < anchors + window + 1 + arrays.LOOKAHEAD
 
 
+def test_what_is_compiled_is_counted() -> None:
+    def more(number: int) -> int:
+        return number + 1
+
+    before = compiler.compiled()
+    part = compiler.inlined(more)
+    assert compiler.compiled() == (before[0], before[1] + 1)
+    assert part(1) == 2
+    assert compiler.compiled() == (before[0] + 1, before[1] + 1)
+
+
 def test_threads_meet_at_the_barrier() -> None:
     """Each of three threads sees what the others wrote before the barrier, a thousand times."""
     from edgespike.engine.workers import Workers

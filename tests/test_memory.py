@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DaemonProcess, Mosquitto, Peer
+from conftest import WAIT, DaemonProcess, Mosquitto, Peer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgespike.agent.keeper import Keeper
+from edgespike.agent.keeper import SAVE_NEW_S, Keeper
 from edgespike.config import ChannelSettings, Config, ContextSettings, SensorSource
 from edgespike.errors import DataError
 from edgespike.profiles import ProfileLibrary
@@ -255,6 +256,32 @@ def test_a_window_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) ->
     keeper.recall()
     keeper.stop()
     assert load(tmp_path / "n.window") is not None
+
+
+def test_what_came_for_the_first_time_is_soon_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("edgespike.agent.keeper.time.monotonic", lambda: now)
+    ear = home()
+    keeper = Keeper(Config(state_dir=tmp_path, node="n"), ear)
+    now += 2
+    keeper.step()
+    assert load(tmp_path / "n.window") is None
+    now += SAVE_NEW_S
+    keeper.step()
+    end = time.time() + WAIT  # it is written by a thread
+    while load(tmp_path / "n.window") is None:
+        assert time.time() < end
+        time.sleep(0.01)
+    saved = (tmp_path / "n.window").stat().st_ino
+    again = Keeper(Config(state_dir=tmp_path, node="n"), ear)
+    again.recall()
+    ear.ingest("zigbee2mqtt/kitchen", b'{"temperature": 22.5}', T0 + 500)
+    for _ in range(20):
+        now += SAVE_NEW_S / 2
+        again.step()
+    assert (tmp_path / "n.window").stat().st_ino == saved  # nothing new but values
 
 
 def test_a_daemon_recalls_the_window_when_it_starts_again(

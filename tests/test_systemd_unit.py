@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgespike.deploy import units
+from edgespike.errors import ConfigError, DataError, MissingInputError, UsageError
 
 FOLDER = Path(__file__).parents[1] / "systemd"
 UNIT = FOLDER / "edgespike.service"
@@ -56,6 +57,14 @@ def test_the_watchdog_is_on_and_there_is_time_to_stop() -> None:
     assert settings["Type"] == "notify"
     assert int(settings["WatchdogSec"]) >= 30
     assert int(settings["TimeoutStopSec"]) > STOP_WITHIN_S
+
+
+def test_what_trying_again_will_not_mend_is_not_tried_again() -> None:
+    settings = dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE))
+    codes = {error.exit_code for error in (UsageError, DataError, MissingInputError, ConfigError)}
+    missing_credential = 243
+    listed = {int(code) for code in settings["RestartPreventExitStatus"].split()}
+    assert listed == codes | {missing_credential}
 
 
 def test_the_unit_for_several_nodes_is_the_same_but_for_the_name_of_the_node() -> None:

@@ -136,8 +136,8 @@ def test_a_broker_that_refuses_is_one_line_and_69(tmp_path: Path) -> None:
     assert "authori" in done.stderr.lower()
 
 
-def drawn(view: View) -> str:
-    console = Console(file=io.StringIO(), width=100, highlight=False)
+def drawn(view: View, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
     console.print(draw(view))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -161,6 +161,15 @@ def test_hostile_metrics_and_answers_are_shown_harmlessly() -> None:
     assert "[red] 2" in text
     assert "[bold]" in text
     json.dumps(facts(View("n", "x", {}, None, (answer,))), allow_nan=False)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_name_stays_beside_its_number_on_any_screen(width: int) -> None:
+    counters = {f"{name}_tokens": 10_000_000 + n for n, name in enumerate(("a", "prompt", "given"))}
+    text = drawn(View("n", "online", {"counters": counters}), width)
+    for name, number in counters.items():
+        assert f"{name} {number}" in text
+    assert "°C" not in text
 
 
 def test_a_view_without_anything_is_drawn() -> None:

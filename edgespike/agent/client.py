@@ -61,6 +61,18 @@ def broker_from_url(url: str) -> Broker:
     )
 
 
+def unreachable(broker: Broker, reason: str) -> UnavailableError:
+    """What a client says that has no connection, for the `reason` of a `Lost`."""
+    if ": " in reason:
+        advice = ""  # it says what to do
+    elif any(word in reason.lower() for word in ("authoriz", "user name", "password")):
+        advice = ": are the user and the password right?"
+    else:
+        advice = ": is it running, and is --broker right?"
+    where = f"{broker.host}:{broker.resolved_port}"
+    return UnavailableError(f"no connection to the broker at {where} ({reason}){advice}")
+
+
 def displayed(text: str) -> str:
     """Text from the network, unable to drive a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
@@ -100,9 +112,9 @@ class Client:
         while not self._connection.connected:
             event = self._next(end)
             if isinstance(event, Lost):
-                raise mqtt.unreachable(self._broker, event.reason)
+                raise unreachable(self._broker, event.reason)
             if event is None:
-                raise mqtt.unreachable(self._broker, f"no answer within {timeout_s:g} s")
+                raise unreachable(self._broker, f"no answer within {timeout_s:g} s")
 
     def wait_for(self, status: str, timeout_s: float, alive: Callable[[], bool]) -> bool:
         """Wait until the node has that status; False after `timeout_s`, or when not `alive()`."""
@@ -157,7 +169,7 @@ class Client:
                     case None:
                         raise UnavailableError(self._silence(question.timeout_s))
                     case Lost():
-                        raise mqtt.unreachable(self._broker, event.reason)
+                        raise unreachable(self._broker, event.reason)
                     case Incoming(topic=self._responses):
                         reply = parse_reply(event.payload)
                         if reply.id != id:
@@ -183,7 +195,10 @@ class Client:
 
     def _silence(self, timeout_s: float) -> str:
         said = f"its status is {self.status!r}" if self.status else "no such node has been there"
-        return (
-            f"no answer from node {self._node!r} within {timeout_s:g} s ({said}): "
-            "is `edgespike run` running, and is --node right?"
-        )
+        advice = "is `edgespike run` running, and is --node right?"
+        if self.status == "online":
+            advice = (
+                f"may this user write {self._base}/prompt and read {self._base}/response/# by the "
+                "broker's ACL, and is --timeout long enough?"
+            )
+        return f"no answer from node {self._node!r} within {timeout_s:g} s ({said}): {advice}"

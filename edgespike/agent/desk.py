@@ -49,6 +49,10 @@ T = TypeVar("T")
 _OURS_TO_READ = ("prompt", "ask", "cancel", "control", "member", "work")
 _OURS = frozenset((*_OURS_TO_READ, "status", "metrics", "last", "alert", "event"))
 
+_FIRST_ANSWER_MS = 1000.0
+"""How long an answer takes, before there was one."""
+_SOONEST_RETRY_S = 0.1
+
 
 class Desk:
     """All prompts that aren't finished."""
@@ -254,17 +258,31 @@ class Desk:
         entry = self._look_up(message, job)
         if entry is not None and entry.answer is not None:
             self._repeat(message, job, entry)
-        elif self.stopping or self._inbox.full:
-            what = "this node is stopping" if self.stopping else "too many prompts are waiting"
-            self._refuse(
-                message, job.deliveries[0], job.request.id, "busy", f"{what}; ask again later"
-            )
+        elif self.stopping:
+            self._busy(message, job, "this node is stopping")
+        elif self._inbox.full:
+            self._busy(message, job, "too many prompts are waiting", self._drained_in())
         elif entry is None and (wait := self._over_limit(message)):
-            problem = f"too many prompts from one requester; ask again in {wait:.1f} s"
-            retry_ms = round(1000 * wait)
-            self._refuse(message, job.deliveries[0], job.request.id, "busy", problem, retry_ms)
+            self._busy(message, job, "too many prompts from one requester", wait)
         else:
             self._enqueue(message, job, now)
+
+    def _busy(self, message: Incoming, job: Job, why: str, wait: float | None = None) -> None:
+        """Refuse a prompt; it may be asked again after `wait` seconds, None: nobody knows when."""
+        when = "later" if wait is None else f"in {wait:.1f} s"
+        retry_ms = None if wait is None else round(1000 * wait)
+        problem = f"{why}; ask again {when}"
+        self._refuse(message, job.deliveries[0], job.request.id, "busy", problem, retry_ms)
+
+    def _drained_in(self) -> float | None:
+        """Seconds until what waits now will be answered, as far as the latest answers tell; None
+        while nothing is. Everyone who is refused comes back: room for one prompt would not do.
+        """
+        if self._inbox.paused:
+            return None
+        took = [t.total_ms - t.queue_ms for t in self.timings] or [_FIRST_ANSWER_MS]
+        waiting = len(self._inbox) / self._settings().parallel
+        return max(_SOONEST_RETRY_S, waiting * sum(took) / len(took) / 1000)
 
     def _over_limit(self, message: Incoming) -> float:
         """Seconds until whoever sent this may ask again; 0: now."""

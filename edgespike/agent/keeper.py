@@ -15,6 +15,9 @@ from edgespike.sensing.memory import Clock, load, save
 SAVE_EVERY_S = 600.0
 """Trends and extremes of so much time are lost with the power, at worst."""
 
+SAVE_NEW_S = 30.0
+"""A channel that came for the first time is lost with the power for so long."""
+
 _JUMP_S = 2.0
 """Less is the clock being steered, not set."""
 _LOOK_EVERY_S = 1.0
@@ -31,6 +34,7 @@ class Keeper:
         self._look_due = time.monotonic() + _LOOK_EVERY_S
         self._save_due = time.monotonic() + SAVE_EVERY_S
         self._saved_events = 0
+        self._known_channels = 0
         self._writer: threading.Thread | None = None
 
     def recall(self) -> None:
@@ -46,6 +50,7 @@ class Keeper:
         now = Clock.now()
         elapsed = now.since(saved)
         channels = self._sensing.recall(memory, elapsed, saved.wall, now.wall)
+        self._known_channels = self._sensing.counts()["channels"]
         self._log.info(
             "window_recalled",
             channels=channels,
@@ -58,6 +63,10 @@ class Keeper:
         if now >= self._look_due:
             self._look_due = now + _LOOK_EVERY_S
             self._watch_clock()
+            channels = self._sensing.counts()["channels"]
+            if channels > self._known_channels:
+                self._known_channels = channels
+                self._save_due = min(self._save_due, now + SAVE_NEW_S)
         if now >= self._save_due:
             self._save_due = now + SAVE_EVERY_S
             self._join()

@@ -27,6 +27,7 @@ from edgespike.agent.triggers import Alerts
 from edgespike.agent.worker import Worker
 from edgespike.config import Config
 from edgespike.errors import InternalError
+from edgespike.kernels.compiler import compiled
 from edgespike.sensing import Sensing
 from edgespike.telemetry import Counters
 
@@ -125,6 +126,7 @@ class Daemon:
         self._prune_due = self._alive_due + _PRUNE_EVERY_S
         self._stop_asked = False
         self._stuck: list[str] = []
+        self._compiling = False
 
     def run(self) -> None:
         """Serve until a signal comes. Raises the EdgespikeError that made going on impossible."""
@@ -158,6 +160,7 @@ class Daemon:
         self._service.handle(self._events.next(_TICK_S))
         self._alerts.step()
         if self._service.ready and not was_ready:
+            self._notifier.status(self._describe())
             self._notifier.ready()
         now = time.monotonic()
         if now >= self._alive_due:
@@ -182,6 +185,7 @@ class Daemon:
         for problem in self._sensing.take_problems()[:_MAX_PROBLEMS]:
             self._log.warning("sensor_message", problem=problem)
         if not self._service.ready:
+            self._tell_loading()
             return
         self._notifier.status(self._describe())
         moving = {"inference": self._worker.moved_within(self._watchdog_s)}
@@ -194,8 +198,21 @@ class Daemon:
         if not stuck:
             self._notifier.alive()
 
+    def _tell_loading(self) -> None:
+        """The first start takes a minute: say why, and how far it is."""
+        done, total = compiled()
+        if not done:
+            return
+        if not self._compiling:
+            self._compiling = True
+            self._log.info("compiling", kernels=total)
+        self._notifier.status(f"compiling kernels, {done} of {total} (at the first start only)")
+
     def _describe(self) -> str:
+        lost = self._service.lost
         where = "connected" if self._prompts.connected else "no connection to the broker"
+        if lost and not self._prompts.connected:
+            where += f" ({lost})"
         state = "paused" if self._inbox.paused else "answering" if self._worker.busy else "ready"
         return f"{state}, {where}, {len(self._inbox)} waiting"
 

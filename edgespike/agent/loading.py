@@ -24,7 +24,8 @@ def pin(settings: Config) -> None:
     costs speed: it is logged.
     """
     cpus = settings.board.pin
-    if not cpus:
+    # Where systemd's CPUAffinity did it, it forbids doing it again.
+    if not cpus or os.sched_getaffinity(0) == set(cpus):
         return
     try:
         os.sched_setaffinity(0, cpus)

@@ -42,7 +42,6 @@ from edgespike.agent.events import (
     SubscriptionRefused,
 )
 from edgespike.config import Broker
-from edgespike.errors import UnavailableError
 
 _SESSION_TAKEN_OVER = 0x8E
 _NO_RETAIN = 0x9A
@@ -446,14 +445,6 @@ class Connection:
                 requester=_requester(getattr(properties, "UserProperty", ())),
             )
         )
-
-
-def unreachable(broker: Broker, reason: str) -> UnavailableError:
-    """What a client says that has no connection, for the `reason` of a `Lost`."""
-    # A reason with a colon says what to do.
-    advice = "" if ": " in reason else ": is it running, and is --broker right?"
-    where = f"{broker.host}:{broker.resolved_port}"
-    return UnavailableError(f"no connection to the broker at {where} ({reason}){advice}")
 
 
 def _logger() -> logging.Logger:

@@ -45,10 +45,6 @@ def probe(settings: Config, sensor_topics: tuple[str, ...], timeout_s: float) ->
     Raises ConfigError for unusable TLS files.
     """
     broker = settings.broker
-    try:
-        socket.create_connection((broker.host, broker.resolved_port), timeout_s).close()
-    except OSError as error:
-        return Probe(unreachable=error.strerror or str(error))
     events: queue.SimpleQueue[ConnectionEvent | Incoming] = queue.SimpleQueue()
     commands = tuple(settings.topic(name) for name in ("prompt", "cancel", "control"))
     status_topic = settings.topic("status")
@@ -62,6 +58,10 @@ def probe(settings: Config, sensor_topics: tuple[str, ...], timeout_s: float) ->
         ),
     )
     connection = mqtt.Connection(link, broker, events.put, events.put)
+    try:
+        socket.create_connection((broker.host, broker.resolved_port), timeout_s).close()
+    except OSError as error:
+        return Probe(unreachable=error.strerror or str(error))
     connection.start()
     try:
         return _exchange(

@@ -107,6 +107,7 @@ class Service:
         self.ready = False
         self.stopping = False
         self.failure: EdgespikeError | None = None
+        self.lost: str | None = None
         self.group: Group | None = None
         self.desk = Desk(lambda: self.settings, inbox, journal, connection, counters)
         self.homeassistant = HomeAssistant(settings, connection)
@@ -199,6 +200,8 @@ class Service:
 
     def _lost(self, event: Lost) -> None:
         self._log.warning("disconnected", connection=event.connection, reason=event.reason)
+        if event.connection == self._connection.link.name:
+            self.lost = event.reason
         if event.short_lived == UNSTABLE:
             self._log.error(
                 "unstable_connection",

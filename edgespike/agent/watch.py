@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgespike.agent import mqtt
+from edgespike.agent.client import unreachable
 from edgespike.agent.events import (
     Connected,
     ConnectionEvent,
@@ -101,7 +102,7 @@ class Watcher:
         while time.monotonic() < end:
             self.update(end - time.monotonic())
             if self.view.lost is not None:
-                raise mqtt.unreachable(self._broker, self.view.lost)
+                raise unreachable(self._broker, self.view.lost)
             if self.view.status is not None:
                 end = min(end, time.monotonic() + _LAST_ANSWER_S)
             if self.view.status is not None and self.view.metrics is not None:

@@ -196,10 +196,25 @@ def _span(rates: list[float]) -> str:
 
 def _warmup(arguments: argparse.Namespace) -> int:
     from rich.console import Console
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
 
     from edgespike.engine.warmup import warm_up
+    from edgespike.kernels.compiler import compiled
 
-    with Console(stderr=True).status(f"compiling kernels for {arguments.isa}: up to a minute"):
+    def progress() -> Table:
+        done, total = compiled()
+        row = Table.grid(padding=1)
+        row.add_row(
+            f"compiling kernels for {arguments.isa}",
+            ProgressBar(total, done, width=30),
+            f"{done} of {total}" if done else "",
+        )
+        return row
+
+    # Compiling is one call: the display looks by itself how far it is.
+    with Live(console=Console(stderr=True), get_renderable=progress, transient=True):
         folder, seconds = warm_up(arguments.isa)
     if arguments.json:
         facts = {"isa": arguments.isa, "folder": str(folder), "seconds": round(seconds, 3)}

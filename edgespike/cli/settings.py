@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +15,43 @@ from edgespike.cli import initial
 from edgespike.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from edgespike.config import Config
     from edgespike.settings.yamltree import Node, Problem
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands of this module."""
-    config = subparsers.add_parser("config", help="check, show or write a configuration")
+    formatter = argparse.RawDescriptionHelpFormatter
+    config = subparsers.add_parser(
+        "config",
+        help="check, show or write a configuration",
+        description="A configuration is one YAML file; what it doesn't say has a default.",
+        epilog="examples:\n  edgespike config init --output edgespike.yaml\n"
+        "  edgespike config check edgespike.yaml\n"
+        "  edgespike config try edgespike.yaml zigbee2mqtt/kitchen '{\"temperature\": 21.5}'",
+        formatter_class=formatter,
+    )
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    check = actions.add_parser("check", help="report every error of a file")
+    check = actions.add_parser(
+        "check",
+        help="report every error of a file",
+        description="Report every error of a file, with its line; else what it comes to. Nothing is"
+        "\nconnected to: that is for edgespike doctor.",
+        epilog="example:\n  edgespike config check /etc/edgespike/edgespike.yaml",
+        formatter_class=formatter,
+    )
     check.add_argument("file", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
 
-    show = actions.add_parser("show", help="print all settings as they take effect")
+    show = actions.add_parser(
+        "show",
+        help="print all settings as they take effect",
+        description="Print all settings as they take effect, defaults included, secrets hidden.",
+        epilog="examples:\n  edgespike config show\n  edgespike config show edgespike.yaml --json",
+        formatter_class=formatter,
+    )
     show.add_argument("file", type=Path, nargs="?", help="the defaults when not given")
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
@@ -38,7 +63,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "\nmay be given as options; on a terminal, without any, they are asked for.",
         epilog="examples:\n  edgespike config init --output edgespike.yaml\n"
         "  edgespike config init --host broker.example --username edgespike --sensors tasmota",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=formatter,
     )
     init.add_argument(
         "--example",
@@ -50,17 +75,43 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     init.add_argument("--output", type=Path, metavar="FILE", help="write there; never overwrites")
     init.set_defaults(run=_init)
 
-    schema = actions.add_parser("schema", help="print the JSON Schema, for editors")
+    schema = actions.add_parser(
+        "schema",
+        help="print the JSON Schema, for editors",
+        description="Print the JSON Schema of a configuration. Editors that speak YAML complete and"
+        "\ncheck by it.",
+        epilog="example:\n  edgespike config schema > edgespike.schema.json\n"
+        "  then, as first line of edgespike.yaml:\n"
+        "  # yaml-language-server: $schema=edgespike.schema.json",
+        formatter_class=formatter,
+    )
     schema.set_defaults(run=_schema)
 
-    attempt = actions.add_parser("try", help="show what channels a sensor message would update")
+    attempt = actions.add_parser(
+        "try",
+        help="show what channels a sensor message would update",
+        description="Show what the daemon would make of a sensor's message; nothing is published.",
+        epilog="examples:\n"
+        "  edgespike config try edgespike.yaml zigbee2mqtt/kitchen '{\"temperature\": 21.5}'\n"
+        "  mosquitto_sub -t tele/pump/SENSOR -C 1 | edgespike config try edgespike.yaml"
+        " tele/pump/SENSOR -",
+        formatter_class=formatter,
+    )
     attempt.add_argument("file", type=Path)
     attempt.add_argument("topic")
     attempt.add_argument("payload", help="the payload; - reads it from standard input")
     attempt.add_argument("--json", action="store_true", help="print JSON")
     attempt.set_defaults(run=_try)
 
-    profiles = subparsers.add_parser("profiles", help="list firmware and board profiles")
+    profiles = subparsers.add_parser(
+        "profiles",
+        help="list firmware and board profiles",
+        description="List the profiles of firmwares (for `sensors`) and boards (for `board`), or\n"
+        "print one, as a start for one of your own.",
+        epilog="examples:\n  edgespike profiles\n"
+        "  edgespike profiles zigbee2mqtt > profiles/sensors/mine.yaml",
+        formatter_class=formatter,
+    )
     profiles.add_argument("name", nargs="?", help="print the file of this profile")
     profiles.add_argument("--dir", type=Path, action="append", default=[], help="own profiles")
     profiles.add_argument("--json", action="store_true", help="print JSON")
@@ -76,16 +127,16 @@ def _check(arguments: argparse.Namespace) -> int:
         tree = parse_file(arguments.file)
         names = credentials(tree)
         config = load_standing_in(arguments.file, names)
-        if (problem := _model_problem(arguments.file, tree, config.model.path)) is not None:
-            raise FileProblems([problem])
+        if problems := list(_file_problems(arguments.file, tree, config)):
+            raise FileProblems(problems)
     except FileProblems as error:
         if not arguments.json:
             raise
-        problems = [
+        told = [
             {"file": each.file, "line": each.line, "path": each.path, "message": each.message}
             for each in error.problems
         ]
-        _print_json({"ok": False, "problems": problems})
+        _print_json({"ok": False, "problems": told})
         return ConfigError.exit_code
     topics = Sensing(config).topics()
     if arguments.json:
@@ -102,21 +153,32 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model_problem(file: Path, tree: Node, path: Path | str) -> Problem | None:
-    """What keeps the daemon from opening its model, as far as that can be told without reading it.
+def _file_problems(file: Path, tree: Node, config: Config) -> Iterator[Problem]:
+    """What keeps the daemon from using the files that are named, as far as that can be told without
+    reading the model.
 
-    It may lie where only the service can look: no problem then.
+    They may lie where only the service can look, and a key may be locked with a credential that
+    only the service has: no problems then.
     """
-    from edgespike.settings.yamltree import Mapping, Problem
+    from edgespike.agent.tls import context
+    from edgespike.settings.yamltree import Problem, line_of
 
-    try:
-        if not isinstance(path, Path) or path.is_file():
-            return None
-    except PermissionError:
-        return None
-    model = tree.entries.get("model") if isinstance(tree, Mapping) else None
-    line = model.key_lines.get("path", model.line) if isinstance(model, Mapping) else 1
-    return Problem(str(file), line, "model.path", f"no such file: {path}")
+    def problem(path: str, message: str) -> Problem:
+        return Problem(str(file), line_of(tree, path), path, message)
+
+    model = config.model.path
+    with contextlib.suppress(PermissionError):
+        if isinstance(model, Path) and not model.is_file():
+            yield problem("model.path", f"no such file: {model}")
+    tls = config.broker.tls
+    if tls is None or (tls.key_password and "CREDENTIALS_DIRECTORY" not in os.environ):
+        return
+    if all(os.access(f, os.R_OK) for f in (tls.ca_file, tls.cert_file, tls.key_file) if f):
+        try:
+            context(tls)
+        except ConfigError as error:
+            where, _, message = str(error).partition(": ")
+            yield problem(where, message)
 
 
 def _show(arguments: argparse.Namespace) -> int:

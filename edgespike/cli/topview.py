@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,8 @@ _FULL_BAR = 0.5
 """Firing rate of the highest bar: spiking layers stay far below it."""
 _MAX_LAYERS = 64
 _MAX_ANSWER = 400
+_MAX_COUNTS = 40
+_MAX_NAME = 40
 
 
 def facts(view: View) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def draw(view: View) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for name, value in _rows(metrics):
-        table.add_row(name, Text(value))
+        table.add_row(name, value)
     return Group(_heading(view), Text(""), table, Text(""), *map(_answer, view.answers))
 
 
@@ -63,14 +66,21 @@ def _heading(view: View) -> Text:
     return line
 
 
-def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, RenderableType]]:
+    for name, words in _facts(metrics):
+        yield name, Text(words)
+    for name in ("sensors", "counters"):
+        yield name, _counts(_object(metrics, name))
+
+
+def _facts(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     timing, recent = _object(metrics, "last_timing"), _object(metrics, "recent")
     state = "paused" if metrics.get("paused") is True else "idle"
     if metrics.get("busy") is True:
         state = "answering"
     yield "up", f"{_duration(_number(metrics, 'uptime_s'))}, {state}"
     waiting, unconfirmed = _show(metrics, "waiting"), _show(metrics, "unconfirmed")
-    yield "queue", f"{waiting} waiting, {unconfirmed} answers not confirmed by the broker"
+    yield "queue", f"{waiting} waiting, {unconfirmed} answers unconfirmed"
     context = _object(metrics, "context")
     if context.get("mode") == "warm":
         sensors, behind = _show(context, "sensors"), _show(context, "behind")
@@ -86,10 +96,9 @@ def _rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         last, mean = _show(timing, key, unit, 1), _show(recent, key, unit, 1)
         yield label, f"{last} last, {mean} mean of {count}"
     yield "memory", f"{_show(metrics, 'rss_mb', ' MiB')}, {_show(metrics, 'max_rss_mb')} at most"
-    yield "processor", f"{_show(metrics, 'temperature_c', ' °C', 1)}, {_spent(metrics)}"
+    heat = _show(metrics, "temperature_c", " °C", 1)  # not every board has a thermometer
+    yield "processor", _spent(metrics) if heat == "-" else f"{heat}, {_spent(metrics)}"
     yield "firing", _firing(_object(metrics, "spike_rates"))
-    yield "sensors", _counts(_object(metrics, "sensors"))
-    yield "counters", _counts(_object(metrics, "counters"))
 
 
 def _answer(answer: Answer) -> Text:
@@ -120,9 +129,16 @@ def _percent(value: object) -> str:
     return f"{100 * float(value):.1f} %" if _is_number(value) else "-"
 
 
-def _counts(counts: Mapping[str, Any]) -> str:
-    shown = [f"{printable(str(k))} {v:g}" for k, v in list(counts.items())[:40] if _is_number(v)]
-    return "  ".join(shown) or "-"
+def _counts(counts: Mapping[str, Any]) -> RenderableType:
+    """In columns, so that no line breaks between a name and its number."""
+    shown = [(str(k)[:_MAX_NAME], v) for k, v in counts.items() if _is_number(v)][:_MAX_COUNTS]
+    each = [Text(f"{printable(name)} {_whole(value)}") for name, value in shown]
+    return Columns(each, padding=(0, 2)) if each else Text("-")
+
+
+def _whole(value: float) -> str:
+    """All digits of a number that counts something."""
+    return f"{value:.0f}" if value == int(value) else f"{value:g}"
 
 
 def _spent(metrics: Mapping[str, Any]) -> str:

@@ -170,8 +170,9 @@ class Config:
         if self.group == self.node:
             yield "group", "must not be the node's own name"
         names = [trigger.name for trigger in self.triggers]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            yield "triggers", f"{twice!a} is there twice"
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                yield f"triggers[{number}].name", f"{name!a} is there twice"
         if len(names) > MAX_TRIGGERS:
             yield "triggers", f"at most {MAX_TRIGGERS} are possible"
 

@@ -19,7 +19,7 @@ _USER_MANAGER = re.compile(
     |OOMPolicy|StateDirectory|StateDirectoryMode|CacheDirectory|Environment|EnvironmentFile
     |LoadCredential|NoNewPrivileges|RestrictRealtime|RestrictSUIDSGID|RestrictAddressFamilies
     |LockPersonality|SystemCallArchitectures|SystemCallFilter|SystemCallErrorNumber|UMask
-    |MemoryDenyWriteExecute|WantedBy""",
+    |MemoryDenyWriteExecute|SyslogLevel|WantedBy""",
     re.VERBOSE,
 )
 """Settings of the shipped unit that a user's own manager has the rights to apply."""
@@ -90,10 +90,11 @@ def sysusers() -> str:
 
 def tmpfiles(directory: Path) -> str:
     """tmpfiles.d(5): settings, certificates and keys that the daemon can read, and nobody else but
-    root. Credentials aren't among them: systemd hands them over."""
+    root; also those that come later, since the directory hands its group on. Credentials aren't
+    among them: systemd hands them over."""
     folder = _tmpfiles_path(directory)
     files = [f"z {folder}/*.{kind} 0640 root {USER} -" for kind in ("yaml", "pem", "key")]
-    return "\n".join([f"d {folder} 0750 root {USER} -", *files, ""])
+    return "\n".join([f"d {folder} 2750 root {USER} -", *files, ""])
 
 
 def megabytes(size: int) -> int:

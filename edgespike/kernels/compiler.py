@@ -33,6 +33,9 @@ ISAS: tuple[Isa, ...] = ("native", "avx2", "generic")
 _LLVM_CPU: dict[str, str | None] = {"native": None, "avx2": "haswell", "generic": "generic"}
 
 
+_parts: list[Any] = []
+
+
 def configure(isa: str) -> None:
     """Choose the instruction set of this process and the folder of compiled kernels.
 
@@ -144,7 +147,13 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile as a part of the kernels that call it; kept on disk with them."""
     import numba
 
-    compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=False)(
-        function
-    )
-    return compiled
+    part: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=False)(function)
+    _parts.append(part)
+    return part
+
+
+def compiled() -> tuple[int, int]:
+    """How many kernels this process has compiled so far, and of how many; none when they come from
+    the cache. The last one is the whole that has all others as its parts.
+    """
+    return sum(bool(part.overloads) for part in _parts), len(_parts) + 1

@@ -1,7 +1,7 @@
 """Settings declared once, as frozen dataclasses: what reads and checks them.
 
 A field's annotation is its type, and `Annotated[..., Setting(...)]` says its meaning and its
-bounds; a `check` method of the class yields (field, message) for what fields say about each other.
+bounds; a `check` method of the class yields (path, message) for what fields say about each other.
 From that one declaration come the reader here and the schema, example and listing in `describe.py`.
 
 Types: str, int, float, bool, Path, Secret, Number, Seconds, Literal, `X | None`, `tuple[X, ...]`,
@@ -32,7 +32,15 @@ from typing import (
     get_type_hints,
 )
 
-from edgespike.settings.yamltree import FileProblems, Mapping, Node, Problem, Scalar, Sequence
+from edgespike.settings.yamltree import (
+    FileProblems,
+    Mapping,
+    Node,
+    Problem,
+    Scalar,
+    Sequence,
+    line_of,
+)
 
 T = TypeVar("T")
 
@@ -194,8 +202,7 @@ class Reader:
         result = cls(**values)
         check: Callable[[], Iterable[tuple[str, str]]] | None = getattr(result, "check", None)
         for name, message in check() if check else ():
-            line = node.key_lines.get(name, node.line)
-            self.note(line, _join(path, name), message)
+            self.note(line_of(node, name), _join(path, name), message)
         if len(self.problems) > before:
             raise _Invalid
         return result

@@ -6,6 +6,7 @@ last digit, and `node: no` is a name where a name is wanted and false where a tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,22 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
+def line_of(node: Node, path: str) -> int:
+    """The line of what `path`, such as `tls.ca_file` or `triggers[1].name`, names below `node`; of
+    the nearest above it where that isn't there.
+    """
+    line = node.line
+    for key, index in re.findall(r"(\w+)|\[(\d+)\]", path):
+        if isinstance(node, Mapping) and key in node.entries:
+            line, node = node.key_lines[key], node.entries[key]
+        elif isinstance(node, Sequence) and index and int(index) < len(node.items):
+            node = node.items[int(index)]
+            line = node.line
+        else:
+            break
+    return line
+
+
 def parse_file(path: Path) -> Node:
     """Read a YAML file. Raises MissingInputError when it can't be read, else as `parse` does."""
     try:
@@ -104,8 +121,12 @@ def parse(text: str, file: str) -> Node:
         node = builder.document(yaml.parse(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        message = f"not YAML: {error.problem or error.context}"
         line = mark.line + 1 if mark else 1
+        message = f"not YAML: {error.problem or error.context}"
+        if "'\\t'" in message:
+            message = "not YAML: a tab where spaces belong"
+        elif "${" in text.splitlines()[line - 1]:
+            message += '; within {} write "${NAME}", with quotes'
         raise FileProblems([Problem(file, line, "", message)]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

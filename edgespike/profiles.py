@@ -156,9 +156,9 @@ class SensorProfile:
     ] = ()
     stale_after: Annotated[Seconds, Setting("Age from which a channel counts as stale.")] = _HOUR
     heard_at: Annotated[
-        str,
-        Setting("Key that tells when: the age of what a broker kept (ISO 8601 or epoch)."),
-    ] = ""
+        tuple[str, ...],
+        Setting("Keys that tell when: the age of what a broker kept (ISO 8601 or epoch)."),
+    ] = ()
     sources: Annotated[tuple[str, ...], Setting("Where the facts come from.")] = ()
 
     def completed(self, quantities: Mapping[str, ValueFacts]) -> SensorProfile:

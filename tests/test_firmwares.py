@@ -370,8 +370,8 @@ TASMOTA: dict[str, tuple[tuple[tuple[str, Any], ...], dict[str, str]]] = {
             ),
         ),
         {
-            "meter total in": "14203.55",
-            "meter power curr": "312",
+            "meter energy imported": "14203.55 kWh",
+            "meter power": "312 W",
         },
     ),
     "switches, a shutter and a counter": (
@@ -770,7 +770,6 @@ def test_plain_json_of_many_shapes() -> None:
         "data": {"temp": -3.0, "tanks": [{"level": 80}, {"level": 15}], "mode": "auto"},
     }
     assert heard("plain-json", ("sensors/lab", body)) == {
-        "lab id": "n1",
         "lab ok": "on",
         "lab data temperature": "-3.0",
         "lab data tanks 1 level": "80",

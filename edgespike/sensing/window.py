@@ -248,14 +248,16 @@ class Sensing:
 
     def _forget_devices(self) -> None:
         kept = {key: d for key, d in self._devices.items() if d.channels or not d.name}
-        self._devices = kept
+        bridges = [device.bridge for device in kept.values() if device.bridge is not None]
+        self._devices = kept | {(bridge.source, bridge.name): bridge for bridge in bridges}
         self._routes.clear()
 
     def _apply(
         self, device: Device, reading: Reading, at: float, retained: bool, message: Sequence[Found]
     ) -> int:
         if reading.device is not None and reading.device != device.name:
-            device = self._device(device.source, reading.device)
+            via, device = device, self._device(device.source, reading.device)
+            device.hang_on(via)
         identity = (device.source, device.name, reading.part, reading.key)
         slot = self._slots.get(identity)
         if slot is None:
@@ -380,9 +382,8 @@ class Sensing:
         if online is None or online == (device.offline_since is None):
             return
         device.offline_since = None if online else at
-        whole = not device.name
-        for each in self._devices.values() if whole else (device,):
-            if each.source == device.source:
+        for each in self._devices.values():
+            if each.hangs_on(device):
                 for channel in each.channels:
                     self._touch(channel)
 
@@ -417,10 +418,10 @@ class Sensing:
         return 0
 
 
-def _dated(message: Sequence[Found], key: str, arrival: float) -> Sequence[Found]:
-    """The readings with the time that the one of that key tells, if it does."""
-    told = (found.raw for found in message if isinstance(found, Reading) and found.key == key)
-    time = next((moment(raw) for raw in told), None)
+def _dated(message: Sequence[Found], keys: tuple[str, ...], arrival: float) -> Sequence[Found]:
+    """The readings with the time that the first of these keys tells, if one does."""
+    told = (found.raw for found in message if isinstance(found, Reading) and found.key in keys)
+    time = next((time for time in map(moment, told) if time is not None), None)
     if time is None:
         return message
     at = min(time, arrival)

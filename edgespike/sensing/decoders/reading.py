@@ -61,6 +61,15 @@ DecoderFunction: TypeAlias = Callable[[Origin, bytes, float], Sequence[Found]]
 that isn't of the expected shape."""
 
 
+def scalar(value: Any) -> str | None:
+    """The text of a JSON number, text or truth value; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None
+
+
 def leaves(body: dict[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
     """(path, text) of the scalars in an object: `a.b`, and `a_1`, `a_2` for a list's items.
 

@@ -6,6 +6,8 @@ the profile names; the values are made up.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hearing import NOW, encoded, heard, sensing
 
 
@@ -173,6 +175,6 @@ def test_what_a_word_after_a_quantity_means() -> None:
 def test_devices_that_name_each_other_make_neither_rings_nor_chains() -> None:
     ear = sensing("senml")
     names = [f"d{number}" for number in range(1500)]
-    for topic, named in [*zip(names, names[1:], strict=False), ("d1", "d0"), ("d2", "d1")]:
+    for topic, named in [*pairwise(names), ("d1", "d0"), ("d2", "d1")]:
         ear.ingest(f"senml/{topic}", encoded([{"n": f"{named}/t", "v": 1}]), NOW)
     assert {view.offline_s for view in ear.picture(NOW).channels} == {None}

@@ -139,7 +139,8 @@ class Source:
         if payload == "availability" or payload == "ignore":
             return None
         if payload not in self._decoders:
-            self._decoders[payload] = new_decoder(payload)
+            whole = all(text.endswith("#") for text in self.filters())
+            self._decoders[payload] = new_decoder(payload, whole=whole)
         return self._decoders[payload]
 
     def slot(self, device: str, reading: Reading) -> Slot:

@@ -8,10 +8,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
+from typing import NamedTuple
 
 from edgespike.config import Config
 from edgespike.sensing.channels import Channel, Channels, Device
-from edgespike.sensing.decoders import Found, Presence, Reading, decode_availability
+from edgespike.sensing.decoders import Found, Presence, Reading, Request, decode_availability
 from edgespike.sensing.memory import ChannelMemory, WindowMemory
 from edgespike.sensing.naming import channel_name, words
 from edgespike.sensing.picture import ChannelView, Picture
@@ -25,8 +26,16 @@ _GONE = "unavailable"
 
 MAX_PROBLEMS = 32
 MAX_NEWS = 4096
+MAX_COMMANDS = 64
 _SLICE = 64
 """Channels that are looked at while messages wait: about a quarter of a millisecond."""
+
+
+class Command(NamedTuple):
+    """What a device should be sent, so that its messages are understood."""
+
+    topic: str
+    payload: bytes
 
 
 class Sensing:
@@ -44,6 +53,7 @@ class Sensing:
         self._slots: dict[tuple[int, str, str, str], Slot] = {}
         self._counts: Counter[str] = Counter()
         self._problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
+        self._commands: deque[Command] = deque(maxlen=MAX_COMMANDS)
         self._wanted: Callable[[str], bool] | None = None
         self._followed: set[str] = set()
         self._news: deque[ChannelView] = deque(maxlen=MAX_NEWS)
@@ -93,6 +103,8 @@ class Sensing:
                 if isinstance(found, Presence):
                     device = self._device(route.device.source, found.device)
                     self._set_available(device, found.online, at)
+                elif isinstance(found, Request):
+                    self._request(route, topic, found)
                 else:
                     events += self._apply(route.device, found, at, retained, readings)
             counts["events"] += events
@@ -203,6 +215,13 @@ class Sensing:
             self._problems.clear()
             return taken
 
+    def take_commands(self) -> tuple[Command, ...]:
+        """What devices should be sent, once."""
+        with self._lock:
+            taken = tuple(self._commands)
+            self._commands.clear()
+            return taken
+
     def follow(self, wanted: Callable[[str], bool]) -> None:
         """Keep every new value of the channels whose name is `wanted`, for `take_news`."""
         with self._lock:
@@ -307,6 +326,16 @@ class Sensing:
         if channel.name in self._followed:
             self._news.append(channel.view(at))
         return 1
+
+    def _request(self, route: Route, topic: str, request: Request) -> None:
+        """Note what a device should be sent, unless we only listen. It goes where the message came
+        from, with the kind of the request for that of the message, and below that to the device."""
+        if not self._sources[route.device.source].settings.rebirth:
+            return
+        above, kind, below = topic.rpartition(f"/{route.origin.key}/")
+        device = request.device.rpartition("/")[2]
+        if kind and below.split("/")[0] == device:
+            self._commands.append(Command(f"{above}/{request.kind}/{device}", request.payload))
 
     def _recall(self, source: int, memory: ChannelMemory, shift: float, certain: bool) -> bool:
         """Take up a channel. Raises ValueError for one that makes no sense."""

@@ -45,7 +45,16 @@ class Presence(NamedTuple):
     online: bool
 
 
-Found: TypeAlias = Reading | Presence
+class Request(NamedTuple):
+    """What the decoder would like to be sent, so that it understands the device: a payload to the
+    device's topic for messages of that kind."""
+
+    device: str
+    kind: str
+    payload: bytes
+
+
+Found: TypeAlias = Reading | Presence | Request
 
 
 @dataclass(frozen=True, slots=True)

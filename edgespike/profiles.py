@@ -193,7 +193,10 @@ class BoardProfile:
     description: Annotated[str, Setting("Which device this is, for people.")] = ""
     cpu: Annotated[
         str | None,
-        Setting("Part of what the processor or machine calls itself, to propose this board by."),
+        Setting(
+            "Part of what the processor or machine calls itself, to propose this board by; *, ? and"
+            " [] match."
+        ),
     ] = None
     cores: Annotated[int, Setting("Cores that the daemon may use.", low=1, high=256)] = 1
     threads: Annotated[int, Setting("Inference threads.", low=1, high=256)] = 1

@@ -76,21 +76,17 @@ def _readings(
     for name, value in body.items():
         if len(name) > MAX_KEY_CHARS:
             continue
-        if isinstance(value, dict | list):
-            if depth == MAX_DEPTH:
-                continue
+        raw, unit = scalar(value), None
+        if raw is None and depth < MAX_DEPTH:
             if isinstance(value, list):
                 yield from _readings(_items(value), f"{prefix}{name}_", device, depth + 1)
-            elif _is_one_value(value):
-                raw = scalar(value["value"])
-                if raw is not None:
-                    yield Reading(prefix + name, prefix + name, raw, "", _unit(value), device)
-            else:
+            elif isinstance(value, dict) and not _is_one_value(value):
                 yield from _readings(value, f"{prefix}{name}.", device, depth + 1)
-        else:
-            raw = scalar(value)
-            if raw is not None:
-                yield Reading(prefix + name, prefix + name, raw, "", None, device)
+            elif isinstance(value, dict):
+                raw, unit = scalar(value["value"]), _unit(value)
+        if raw is not None:
+            key = prefix + name
+            yield Reading(key, key, raw, "", unit, device)
 
 
 def _sender(origin: Origin, body: dict[str, Any]) -> str | None:

@@ -156,9 +156,9 @@ class SensorProfile:
     ] = ()
     stale_after: Annotated[Seconds, Setting("Age from which a channel counts as stale.")] = _HOUR
     heard_at: Annotated[
-        str,
-        Setting("Key that tells when: the age of what a broker kept (ISO 8601 or epoch)."),
-    ] = ""
+        tuple[str, ...],
+        Setting("Keys that tell when: the age of what a broker kept (ISO 8601 or epoch)."),
+    ] = ()
     sources: Annotated[tuple[str, ...], Setting("Where the facts come from.")] = ()
 
     def completed(self, quantities: Mapping[str, ValueFacts]) -> SensorProfile:
@@ -193,7 +193,10 @@ class BoardProfile:
     description: Annotated[str, Setting("Which device this is, for people.")] = ""
     cpu: Annotated[
         str | None,
-        Setting("Part of what the processor or machine calls itself, to propose this board by."),
+        Setting(
+            "Part of what the processor or machine calls itself, to propose this board by; *, ? and"
+            " [] match."
+        ),
     ] = None
     cores: Annotated[int, Setting("Cores that the daemon may use.", low=1, high=256)] = 1
     threads: Annotated[int, Setting("Inference threads.", low=1, high=256)] = 1

@@ -85,6 +85,7 @@ _ALIASES = {
     "uS/cm": "µS/cm", "μS/cm": "µS/cm", "lux": "lx", "kwh": "kWh", "KWh": "kWh", "wh": "Wh",
     "inch": "in", "lbs": "lb", "sec": "s", "hours": "h", "hr": "h", "days": "d", "minutes": "min",
     "seconds": "s", "VAr": "var", "degree": "°", "degrees": "°", "deg": "°", "percent": "%",
+    "%RH": "%",
 }  # fmt: skip
 
 

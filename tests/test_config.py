@@ -527,6 +527,9 @@ def test_a_board_is_proposed_by_what_the_machine_says_of_itself(tmp_path: Path) 
     path = tmp_path / "cpuinfo"
     for said, board in (
         ("model name\t: Intel(R) N97\n", "intel-n97"),
+        ("model name\t: Intel(R) Atom(TM) x7425E\n", "intel-atom-x7000e"),
+        ("model name\t: Intel(R) Atom(TM) x7-Z8700  CPU @ 1.60GHz\n", None),
+        ("model name\t: AMD Phenom(tm) II N970 Quad-Core Processor\n", None),
         ("model name\t: AMD Ryzen Embedded R1606G with Radeon Vega Gfx\n", "amd-r1606g"),
         ("Raspberry Pi 5 Model B Rev 1.0\0", "raspberry-pi-5"),
         ("model name\t: something else\n", None),

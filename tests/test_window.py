@@ -353,8 +353,10 @@ def test_the_first_source_that_knows_a_topic_has_it() -> None:
 def test_the_filters_to_subscribe_to_cover_each_other_nowhere() -> None:
     assert sensing("zigbee2mqtt", "tasmota").topics() == (
         "zigbee2mqtt/#",
-        "tele/+/+",
         "stat/+/+",
+        "tele/#",
+        "+/tele/+",
+        "+/stat/+",
     )
 
 

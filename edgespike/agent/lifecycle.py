@@ -184,6 +184,9 @@ class Daemon:
                 connection.start()
         for problem in self._sensing.take_problems()[:_MAX_PROBLEMS]:
             self._log.warning("sensor_message", problem=problem)
+        for command in self._sensing.take_commands():
+            sent = self._sensors.publish(command.topic, command.payload, text=False) is not None
+            self._log.info("rebirth_asked", topic=command.topic, sent=sent)
         if not self._service.ready:
             self._tell_loading()
             return

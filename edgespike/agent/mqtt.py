@@ -228,14 +228,16 @@ class Connection:
         response_topic: str | None = None,
         expiry_s: int | None = None,
         requester: str | None = None,
+        text: bool = True,
     ) -> int | None:
-        """Send, or at QoS 1 queue. Returns the number that `Published` will carry (QoS 1), or None
-        when there is no connection or no room, or the broker takes no packets of this size.
+        """Send, or at QoS 1 queue; `text` says that the payload is UTF-8. Returns the number that
+        `Published` will carry (QoS 1), or None when there is no connection or no room, or the
+        broker takes no packets of this size.
         """
         if not self._connected or not self.fits(topic, payload, correlation):
             return None
         properties = _properties(PacketTypes.PUBLISH)
-        properties.PayloadFormatIndicator = 1
+        properties.PayloadFormatIndicator = int(text)
         if requester is not None:
             properties.UserProperty = ("requester", requester)
         if correlation is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import re
@@ -151,7 +152,7 @@ def _section(values: Mapping[str, str]) -> str:
 
 
 def proposed_board(sources: Sequence[Path] = ()) -> str | None:
-    """The shipped board whose `cpu` is in what this machine says of itself."""
+    """The shipped board whose `cpu` matches a part of what this machine says of itself."""
     from edgespike.profiles import ProfileLibrary
 
     files = sources or (Path("/proc/device-tree/model"), Path("/proc/cpuinfo"))
@@ -162,6 +163,6 @@ def proposed_board(sources: Sequence[Path] = ()) -> str | None:
     library = ProfileLibrary()
     for name in library.names("boards"):
         cpu = library.board(name).cpu
-        if cpu is not None and cpu in said:
+        if cpu is not None and fnmatch.fnmatchcase(said, f"*{cpu}*"):
             return name
     return None

@@ -252,6 +252,8 @@ def _try(arguments: argparse.Namespace) -> int:
     for view in channels:
         notes = [view.limit] if view.limit in ("low", "high") else []
         print("  ".join([f"{view.name}: {view.text} {view.unit}".rstrip(), *notes]))
+    for topic, _ in sensing.take_commands():
+        print(f"the node would be asked for its birth: {topic}")
     for problem in problems:
         raise DataError(problem)
     if not channels:

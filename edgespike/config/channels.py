@@ -127,6 +127,10 @@ class SensorSource:
     diagnostics: Annotated[
         bool, Setting("Show diagnostic values too: link quality, signal, ...")
     ] = False
+    rebirth: Annotated[
+        bool,
+        Setting("Ask Sparkplug nodes for their birth where it was missed; false: only listen."),
+    ] = True
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Units that the values of a channel, as far as its name tells them, don't convert to."""

@@ -18,7 +18,8 @@ _LIMITS: dict[str | None, LimitState] = {"low": "low", "high": "high", "ok": "ok
 class Device:
     """What a topic or a payload calls a device, since when it is offline, and its channels.
 
-    `bridge` speaks for it: when that is offline, so is the device.
+    `bridge` speaks for it: when that is offline, so is the device. Devices have their firmware as
+    their bridge, or another device; `leads` marks such a one.
     """
 
     source: int
@@ -26,13 +27,30 @@ class Device:
     bridge: Device | None = None
     offline_since: float | None = None
     channels: list[Channel] = field(default_factory=list)
+    leads: bool = False
+
+    def hang_on(self, other: Device) -> None:
+        """Make another device of the firmware its bridge, once: that one, or the one that it hangs
+        on.
+
+        Whoever leads stays where it is, so there are no rings and no chains.
+        """
+        if self.leads or self.bridge is None or self.bridge.name:
+            return
+        leader = other.bridge if other.bridge is not None and other.bridge.name else other
+        if leader.name and leader is not self and not leader.name.startswith(f"{self.name}/"):
+            self.bridge, leader.leads = leader, True
 
     @property
     def unreachable_since(self) -> float | None:
         """Since when nothing can be heard of it."""
         if self.offline_since is None and self.bridge is not None:
-            return self.bridge.offline_since
+            return self.bridge.unreachable_since
         return self.offline_since
+
+    def hangs_on(self, other: Device) -> bool:
+        """Whether it is that device, or is heard via it."""
+        return self is other or (self.bridge is not None and self.bridge.hangs_on(other))
 
 
 @dataclass(slots=True, eq=False)

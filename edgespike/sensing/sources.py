@@ -22,13 +22,13 @@ _NOTHING = ValueFacts()
 class Route:
     """What to do with the messages of one topic. `decode` is None for a device's availability.
 
-    `heard_at` is the key of the time in a message, if it has one.
+    `heard_at` are keys of the time in a message.
     """
 
     origin: Origin
     device: Device
     decode: DecoderFunction | None
-    heard_at: str = ""
+    heard_at: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class Source:
                 if payload == "plain" and not pattern.has_key:
                     device, key = _device_and_key(device, topic)
                 elif payload not in ("plain", "availability") and not device:
-                    device = topic
+                    device = topic.rpartition("/")[0] if key else topic
                 return payload, Origin(device, key)
         return None
 
@@ -139,7 +139,8 @@ class Source:
         if payload == "availability" or payload == "ignore":
             return None
         if payload not in self._decoders:
-            self._decoders[payload] = new_decoder(payload)
+            whole = all(text.endswith("#") for text in self.filters())
+            self._decoders[payload] = new_decoder(payload, whole=whole)
         return self._decoders[payload]
 
     def slot(self, device: str, reading: Reading) -> Slot:

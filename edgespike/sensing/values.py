@@ -20,6 +20,8 @@ MAX_NUMBER_DIGITS = 400
 MAX_STATE_CHARS = 48
 MAX_NAME_CHARS = 64
 MAX_UNIT_CHARS = 16
+_MANY_DIGITS = 10
+"""So many digits with a letter right after them are an identifier in hexadecimal."""
 
 SANE_TIME = 1e9
 """Times before the year 2001 are those of a clock that was never set."""
@@ -41,7 +43,7 @@ _UNIT_WORDS = """°C °F K % hPa Pa kPa bar mbar psi lx ppm ppb µg/m³ mg/m³ V
 kWh MWh Hz dB dBm mm cm m km mm/s m/s km/h mph m³ m³/h l L l/min L/min g kg s min h rpm °"""
 _UNITS = {unit: unit for unit in _UNIT_WORDS.split()} | {"C": "°C", "F": "°F", "lux": "lx"}
 _NUMBER_AND_UNIT = re.compile(
-    rf"(?P<number>{NUMBER.pattern})\s*(?P<unit>[^\W\d_]\S{{0,7}}|[%°]\S{{0,3}})"
+    rf"(?P<number>{NUMBER.pattern})(?P<gap>\s*)(?P<unit>[^\W\d_]\S{{0,7}}|[%°]\S{{0,3}})"
 )
 
 
@@ -100,7 +102,9 @@ def read_value(raw: str, states: Mapping[str, str] | None) -> Value | None:
     if folded in _PLAIN_STATES:
         return Value(_PLAIN_STATES[folded], None, None)
     found = _NUMBER_AND_UNIT.fullmatch(text) if len(text) <= 2 * MAX_NUMBER_CHARS else None
-    if found and found["unit"] in _UNITS:
+    # `800000000000000C` is no temperature.
+    identifier = found and not found["gap"] and len(found["number"]) >= _MANY_DIGITS
+    if found and found["unit"] in _UNITS and not identifier:
         return _number(found["number"], _UNITS[found["unit"]])
     if len(text) > MAX_STATE_CHARS:
         return None

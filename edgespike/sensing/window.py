@@ -8,10 +8,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
+from typing import NamedTuple
 
 from edgespike.config import Config
 from edgespike.sensing.channels import Channel, Channels, Device
-from edgespike.sensing.decoders import Found, Presence, Reading, decode_availability
+from edgespike.sensing.decoders import Found, Presence, Reading, Request, decode_availability
 from edgespike.sensing.memory import ChannelMemory, WindowMemory
 from edgespike.sensing.naming import channel_name, words
 from edgespike.sensing.picture import ChannelView, Picture
@@ -25,8 +26,16 @@ _GONE = "unavailable"
 
 MAX_PROBLEMS = 32
 MAX_NEWS = 4096
+MAX_COMMANDS = 64
 _SLICE = 64
 """Channels that are looked at while messages wait: about a quarter of a millisecond."""
+
+
+class Command(NamedTuple):
+    """What a device should be sent, so that its messages are understood."""
+
+    topic: str
+    payload: bytes
 
 
 class Sensing:
@@ -44,6 +53,7 @@ class Sensing:
         self._slots: dict[tuple[int, str, str, str], Slot] = {}
         self._counts: Counter[str] = Counter()
         self._problems: deque[str] = deque(maxlen=MAX_PROBLEMS)
+        self._commands: deque[Command] = deque(maxlen=MAX_COMMANDS)
         self._wanted: Callable[[str], bool] | None = None
         self._followed: set[str] = set()
         self._news: deque[ChannelView] = deque(maxlen=MAX_NEWS)
@@ -93,6 +103,8 @@ class Sensing:
                 if isinstance(found, Presence):
                     device = self._device(route.device.source, found.device)
                     self._set_available(device, found.online, at)
+                elif isinstance(found, Request):
+                    self._request(route, topic, found)
                 else:
                     events += self._apply(route.device, found, at, retained, readings)
             counts["events"] += events
@@ -203,6 +215,13 @@ class Sensing:
             self._problems.clear()
             return taken
 
+    def take_commands(self) -> tuple[Command, ...]:
+        """What devices should be sent, once."""
+        with self._lock:
+            taken = tuple(self._commands)
+            self._commands.clear()
+            return taken
+
     def follow(self, wanted: Callable[[str], bool]) -> None:
         """Keep every new value of the channels whose name is `wanted`, for `take_news`."""
         with self._lock:
@@ -248,14 +267,16 @@ class Sensing:
 
     def _forget_devices(self) -> None:
         kept = {key: d for key, d in self._devices.items() if d.channels or not d.name}
-        self._devices = kept
+        bridges = [device.bridge for device in kept.values() if device.bridge is not None]
+        self._devices = kept | {(bridge.source, bridge.name): bridge for bridge in bridges}
         self._routes.clear()
 
     def _apply(
         self, device: Device, reading: Reading, at: float, retained: bool, message: Sequence[Found]
     ) -> int:
         if reading.device is not None and reading.device != device.name:
-            device = self._device(device.source, reading.device)
+            via, device = device, self._device(device.source, reading.device)
+            device.hang_on(via)
         identity = (device.source, device.name, reading.part, reading.key)
         slot = self._slots.get(identity)
         if slot is None:
@@ -305,6 +326,16 @@ class Sensing:
         if channel.name in self._followed:
             self._news.append(channel.view(at))
         return 1
+
+    def _request(self, route: Route, topic: str, request: Request) -> None:
+        """Note what a device should be sent, unless we only listen. It goes where the message came
+        from, with the kind of the request for that of the message, and below that to the device."""
+        if not self._sources[route.device.source].settings.rebirth:
+            return
+        above, kind, below = topic.rpartition(f"/{route.origin.key}/")
+        device = request.device.rpartition("/")[2]
+        if kind and below.split("/")[0] == device:
+            self._commands.append(Command(f"{above}/{request.kind}/{device}", request.payload))
 
     def _recall(self, source: int, memory: ChannelMemory, shift: float, certain: bool) -> bool:
         """Take up a channel. Raises ValueError for one that makes no sense."""
@@ -380,9 +411,8 @@ class Sensing:
         if online is None or online == (device.offline_since is None):
             return
         device.offline_since = None if online else at
-        whole = not device.name
-        for each in self._devices.values() if whole else (device,):
-            if each.source == device.source:
+        for each in self._devices.values():
+            if each.hangs_on(device):
                 for channel in each.channels:
                     self._touch(channel)
 
@@ -417,10 +447,10 @@ class Sensing:
         return 0
 
 
-def _dated(message: Sequence[Found], key: str, arrival: float) -> Sequence[Found]:
-    """The readings with the time that the one of that key tells, if it does."""
-    told = (found.raw for found in message if isinstance(found, Reading) and found.key == key)
-    time = next((moment(raw) for raw in told), None)
+def _dated(message: Sequence[Found], keys: tuple[str, ...], arrival: float) -> Sequence[Found]:
+    """The readings with the time that the first of these keys tells, if one does."""
+    told = (found.raw for found in message if isinstance(found, Reading) and found.key in keys)
+    time = next((time for time in map(moment, told) if time is not None), None)
     if time is None:
         return message
     at = min(time, arrival)

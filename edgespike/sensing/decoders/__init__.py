@@ -15,6 +15,7 @@ from edgespike.sensing.decoders.reading import (
     Origin,
     Presence,
     Reading,
+    Request,
 )
 from edgespike.sensing.decoders.senml import decode_senml
 from edgespike.sensing.decoders.shelly import decode_shelly
@@ -28,6 +29,7 @@ __all__ = [
     "Origin",
     "Presence",
     "Reading",
+    "Request",
     "decode_availability",
     "new_decoder",
 ]
@@ -41,6 +43,7 @@ _STATELESS: dict[Decoder, DecoderFunction] = {
 }
 
 
-def new_decoder(name: Decoder) -> DecoderFunction:
-    """The decoder of that name, which may remember what it has seen."""
-    return Sparkplug().decode if name == "sparkplug" else _STATELESS[name]
+def new_decoder(name: Decoder, *, whole: bool = True) -> DecoderFunction:
+    """The decoder of that name, which may remember what it has seen. `whole`: whether it gets all
+    messages of a device, so that it may notice a missing one."""
+    return Sparkplug(whole=whole).decode if name == "sparkplug" else _STATELESS[name]

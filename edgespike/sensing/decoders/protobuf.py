@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers, read without a schema (protobuf.dev, "Encoding")."""
+"""The wire format of Protocol Buffers, without a schema (protobuf.dev, "Encoding")."""
 
 from __future__ import annotations
 
@@ -36,6 +36,24 @@ def fields(data: bytes) -> Iterator[Field]:
             raise ValueError("a message ends too early")
         yield number, data[at : at + size]
         at += size
+
+
+def field_number(number: int, value: int) -> bytes:
+    """A field with a whole number, which must not be negative."""
+    return _written(number << 3) + _written(value)
+
+
+def field_bytes(number: int, value: bytes) -> bytes:
+    """A field with bytes, a text or a message."""
+    return _written(number << 3 | 2) + _written(len(value)) + value
+
+
+def _written(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes((*out, value))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

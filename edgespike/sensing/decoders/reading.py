@@ -45,7 +45,16 @@ class Presence(NamedTuple):
     online: bool
 
 
-Found: TypeAlias = Reading | Presence
+class Request(NamedTuple):
+    """What the decoder would like to be sent, so that it understands the device: a payload to the
+    device's topic for messages of that kind."""
+
+    device: str
+    kind: str
+    payload: bytes
+
+
+Found: TypeAlias = Reading | Presence | Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,15 @@ class Origin:
 DecoderFunction: TypeAlias = Callable[[Origin, bytes, float], Sequence[Found]]
 """(origin, payload, arrival) -> what is in it. Raises ValueError, and nothing else, for a payload
 that isn't of the expected shape."""
+
+
+def scalar(value: Any) -> str | None:
+    """The text of a JSON number, text or truth value; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None
 
 
 def leaves(body: dict[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:

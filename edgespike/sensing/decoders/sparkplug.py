@@ -1,17 +1,19 @@
 """Sparkplug B (Eclipse Sparkplug 3.0; payloads by `sparkplug_b.proto` of Eclipse Tahu).
 
 Births name the metrics of an edge node or of a device behind it, and give them numbers, by which
-later data may call them. A death makes the node, or the device, unavailable. We only listen: what
-comes before a birth was heard is readable only where it gives names.
+later data may call them. A death makes the node, or the device, unavailable. What comes before a
+birth was heard is readable only where it gives names, and a missing message may have said anything:
+the node is asked to be born again then, as chapter 5 of the specification has host applications do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edgespike.sensing.decoders.cbor import float_text
-from edgespike.sensing.decoders.protobuf import fields
+from edgespike.sensing.decoders.protobuf import field_bytes, field_number, fields
 from edgespike.sensing.decoders.reading import (
     MAX_KEY_CHARS,
     MAX_READINGS,
@@ -19,6 +21,7 @@ from edgespike.sensing.decoders.reading import (
     Origin,
     Presence,
     Reading,
+    Request,
 )
 from edgespike.sensing.values import SANE_TIME, NumberText
 
@@ -26,9 +29,18 @@ MAX_MEMBERS = 4096
 """Nodes and devices behind them that are remembered."""
 MAX_METRICS = 65536
 """Metrics of all of them; what a birth defines beyond is heard only by name."""
+MAX_ASKED = 4096
+"""Nodes of which is remembered when they were asked."""
+ASK_AFTER_S = 60.0
+"""Least time between requests to a node; it doubles, to `ASK_AT_MOST_S`, while they don't help."""
+ASK_AT_MOST_S = 3600.0
+_GAP_S = 0.1
+"""Least time between requests to any nodes: their births shall not come all at once."""
+_CALM = 4
+"""After so many times the waiting time without a request, a node counts as fine again."""
 # Data types (sparkplug_b.proto, enum DataType): bits of the signed ones.
 _SIGNED = {1: 8, 2: 16, 3: 32, 4: 64}
-_DATETIME = 13
+_BOOLEAN, _DATETIME = 11, 13
 _UNITS = frozenset({"engunit", "engineering units", "units", "unit"})
 # Metrics that are about Sparkplug, not about the plant.
 _OWN = ("bdSeq", "Node Control/", "Device Control/", "Node Info/", "Properties/")
@@ -49,57 +61,101 @@ class _Metric:
 
 @dataclass(slots=True)
 class _Member:
-    """A node, or a device behind it, as it was born."""
+    """A node, or a device behind it, as it was born, and whether it is still alive."""
 
+    alive: bool = True
     aliases: dict[int, _Metric] = field(default_factory=dict)
     named: dict[str, _Metric] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Node:
-    """An edge node: its members by full name, and the number of its birth."""
+    """An edge node: its members by full name, the numbers of its birth and its last message."""
 
     members: dict[str, _Member] = field(default_factory=dict)
     birth: str | None = None
+    sequence: int | None = None
+
+    def follows(self, sequence: int | None) -> bool:
+        """Whether a message with that number is the next one; 255 is followed by 0."""
+        before, self.sequence = self.sequence, sequence
+        return None in (before, sequence) or sequence == (before or 0) + 1 & 0xFF
 
 
 class Sparkplug:
     """Reads messages in their order, and remembers births in bounded memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        """`whole`: whether all messages of a node come here: their numbers are checked then."""
+        self._whole = whole
         self._nodes: dict[str, _Node] = {}
         self._members = 0
         self._metrics = 0
+        # When a node was asked last, and how long it is left alone then.
+        self._asked: dict[str, tuple[float, float]] = {}
+        self._asked_any = -math.inf
 
     def decode(self, origin: Origin, payload: bytes, at: float) -> list[Found]:
         """What an NBIRTH, NDATA, DBIRTH, DDATA, NDEATH or DDEATH says; commands say nothing.
 
         The kind is the topic's key; its device is `group/node` or `group/node/device`, with or
-        without the group.
+        without the group. A request to the node is added when it should be born again.
         """
         kind, name = origin.key, origin.device
         if kind not in ("NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH"):
             return []
         owner = name if kind[0] == "N" else name.rpartition("/")[0]
-        metrics = list(_metrics(payload))
+        metrics, sequence = _message(payload)
         node = self._nodes.get(owner)
         if kind == "NDEATH":
             return self._died(owner, node, metrics)
-        if kind == "DDEATH":
-            return [Presence(name, False)]
+        missing = self._whole and node is not None and not node.follows(sequence)
+        if kind == "NBIRTH":
+            missing = False
         member = node.members.get(name) if node else None
         found: list[Found] = []
-        if kind.endswith("BIRTH"):
+        if kind == "DDEATH":
+            found.append(Presence(name, False))
+            if member is not None:
+                member.alive = False
+        elif kind.endswith("BIRTH"):
             if kind == "NBIRTH" and node is not None:
                 # What it said before is void, and its devices are not there until they are born.
                 found += [Presence(other, False) for other in node.members if other != name]
                 self._forget(owner)
-            member = self._born(owner, name, metrics)
+            member = self._born(owner, name, metrics, sequence)
             found.append(Presence(name, True))
-        found += _readings(member or _Member(), metrics, at)
+        elif member is None or not member.alive or not _understood(member, metrics):
+            missing = True
+        if kind != "DDEATH":
+            found += _readings(member or _Member(), metrics, at)
+        if (missing or not self._is_alive(owner)) and self._may_ask(owner, at):
+            found.append(Request(owner, "NCMD", _rebirth(at)))
         return found
 
-    def _born(self, owner: str, name: str, metrics: list[_Metric]) -> _Member:
+    def _is_alive(self, owner: str) -> bool:
+        """Whether a node's own birth is known, and no death since. A node that there was no room to
+        remember is taken to be alive: its birth would be forgotten again."""
+        node = self._nodes.get(owner)
+        if node is None:
+            return self._members >= MAX_MEMBERS
+        member = node.members.get(owner)
+        return member.alive if member is not None else self._members >= MAX_MEMBERS
+
+    def _may_ask(self, owner: str, at: float) -> bool:
+        """Whether it is time to ask a node; notes that it was asked, if so."""
+        last, pause = self._asked.get(owner, (-math.inf, 0.0))
+        if 0 <= at - last < pause or 0 <= at - self._asked_any < _GAP_S:
+            return False
+        calm = at - last > _CALM * pause
+        pause = ASK_AFTER_S if calm else min(2 * pause, ASK_AT_MOST_S)
+        self._asked.pop(owner, None)
+        if len(self._asked) >= MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[owner], self._asked_any = (at, pause), at
+        return True
+
+    def _born(self, owner: str, name: str, metrics: list[_Metric], sequence: int | None) -> _Member:
         """Remember a birth, as far as there is room."""
         node = self._nodes.get(owner) or _Node()
         member = _Member()
@@ -116,6 +172,7 @@ class Sparkplug:
         self._metrics += len(member.named)
         if name == owner:
             node.birth = _birth_number(metrics)
+        node.sequence = sequence
         node.members[name] = member
         self._nodes[owner] = node
         return member
@@ -132,11 +189,29 @@ class Sparkplug:
         number = _birth_number(metrics)
         if None not in (number, node.birth) and number != node.birth:
             return []
+        for member in node.members.values():
+            member.alive = False
+        node.sequence = None
         return [Presence(name, False) for name in dict.fromkeys((owner, *node.members))]
 
 
 def _birth_number(metrics: list[_Metric]) -> str | None:
     return next((metric.raw for metric in metrics if metric.name == "bdSeq"), None)
+
+
+def _understood(member: _Member, metrics: list[_Metric]) -> bool:
+    """Whether all metrics of a message have a name that is known."""
+    return all(metric.name or metric.alias in member.aliases for metric in metrics)
+
+
+def _rebirth(at: float) -> bytes:
+    """The payload of an NCMD that asks for a birth: a time, and `Node Control/Rebirth`, true.
+
+    An NCMD has no sequence number (tck-id-payloads-ncmd-seq).
+    """
+    time = field_number(1, max(0, int(at * 1000)))
+    name = field_bytes(1, b"Node Control/Rebirth")
+    return time + field_bytes(2, name + field_number(4, _BOOLEAN) + field_number(14, 1))
 
 
 def _readings(member: _Member, metrics: list[_Metric], at: float) -> Iterator[Reading]:
@@ -160,8 +235,10 @@ def _readings(member: _Member, metrics: list[_Metric], at: float) -> Iterator[Re
             return
 
 
-def _metrics(payload: bytes) -> Iterator[_Metric]:
-    sent = None
+def _message(payload: bytes) -> tuple[list[_Metric], int | None]:
+    """The metrics of a payload, and its sequence number."""
+    metrics: list[_Metric] = []
+    sent = sequence = None
     for number, value in fields(payload):
         if number == 1 and isinstance(value, int):
             sent = value / 1000
@@ -169,7 +246,10 @@ def _metrics(payload: bytes) -> Iterator[_Metric]:
             metric = _metric(value)
             if metric.time is None:
                 metric.time = sent
-            yield metric
+            metrics.append(metric)
+        elif number == 3 and isinstance(value, int):
+            sequence = value
+    return metrics, sequence
 
 
 def _metric(data: bytes) -> _Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,11 @@ from edgespike.sensing.values import load_json
 
 _WRAPPERS = ("StatusSNS", "StatusSTS")
 _TELEMETRY = ("", "SENSOR", "STATUS8", "STATUS10")
+_REPORTS = ("Wifi", "Shutter", "RfReceived", "IrReceived")
+"""Objects outside telemetry that aren't settings."""
+_BLUETOOTH = re.compile(r".+[0-9a-f]{6}")
+"""Bluetooth sensors have the end of their address in their name: `ATCa8b7d2`, `Flora-6ab577`."""
+_PUSHED = re.compile(r"(BUTTON|SWITCH)\d{1,2}")
 
 
 def decode_tasmota(origin: Origin, payload: bytes, at: float) -> list[Reading]:
@@ -30,6 +36,8 @@ def decode_tasmota(origin: Origin, payload: bytes, at: float) -> list[Reading]:
     if payload.lstrip()[:1] != b"{":
         return [Reading(f"State.{origin.key}", origin.key, payload.decode().strip(), aside=True)]
     body = load_json(payload)
+    if _PUSHED.fullmatch(origin.key):
+        body = {origin.key.capitalize(): body.get("ACTION")}
     for wrapper in _WRAPPERS:
         if isinstance(body.get(wrapper), dict):
             body = body[wrapper]
@@ -52,7 +60,10 @@ def _sensors(body: dict[str, Any], telemetry: bool) -> Iterator[Reading]:
             continue
         if isinstance(value, dict):
             # Elsewhere objects are settings, such as {"Rule1": {"State": "ON"}}.
-            if telemetry or name.startswith(("Wifi", "Shutter")):
+            if name.startswith("Button") and "Action" in value:
+                found += [("", leaf, raw) for leaf, raw in leaves({name: value["Action"]})]
+            elif telemetry or name.startswith(_REPORTS):
+                name = name or "Meter"  # of a smart meter's script
                 found += [(name, leaf, raw) for leaf, raw in leaves(value)]
         else:
             found += [("", leaf, raw) for leaf, raw in leaves({name: value})]
@@ -64,7 +75,7 @@ def _sensors(body: dict[str, Any], telemetry: bool) -> Iterator[Reading]:
         unit = units.get(leaf.rpartition(".")[2].casefold())
         if sensor:
             # In the order of the fields: names would take longer than the rest of this loop.
-            several = shared[leaf] > 1
+            several = shared[leaf] > 1 or _BLUETOOTH.fullmatch(sensor) is not None
             yield Reading(
                 f"{sensor}.{leaf}", leaf, raw, "", unit, None, None, sensor, several, not telemetry
             )
@@ -78,8 +89,11 @@ def _zigbee(origin: Origin, number: str, device: Any) -> Iterator[Reading]:
     named = device.get("Name")
     name = named if isinstance(named, str) and 0 < len(named) <= MAX_KEY_CHARS else number
     units = _units(device)
+    bridge, _, last = origin.device.rpartition("/")
+    # With a topic for each device, this is the device's.
+    above = bridge if bridge and last in (number.removeprefix("0x"), name) else origin.device
+    where = f"{above}/{name}"
     for leaf, raw in leaves({k: v for k, v in device.items() if not k.endswith("Unit")}):
-        where = f"{origin.device}/{name}"
         unit = units.get(leaf.casefold())
         yield Reading(f"ZbReceived.{leaf}", leaf, raw, unit=unit, device=where, aside=True)
 

@@ -1,5 +1,6 @@
 # make demo   set everything up and see an answer
 # make test   set everything up, Mosquitto included, and run the tests
+# (a worker for each core, so a thread for each of them)
 # make lint   style and types        make wheel   build dist/*.whl        make clean
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ demo: $(STAMP)-run
 
 test: $(STAMP)-test mosquitto
 	$(if $(TORCH),$(BIN)/pip install --quiet "$(TORCH)")
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)-test
 	$(BIN)/ruff check .

@@ -49,6 +49,7 @@ class NoThreeInARow:
     """Forbids a token that already came twice, and everything after `limit` tokens."""
 
     settled = True
+    forced = None
 
     def __init__(self, limit: int) -> None:
         self.tokens: list[int] = []

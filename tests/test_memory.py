@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -277,10 +278,13 @@ def test_what_came_for_the_first_time_is_soon_kept(
     saved = (tmp_path / "n.window").stat().st_ino
     again = Keeper(Config(state_dir=tmp_path, node="n"), ear)
     again.recall()
-    ear.ingest("zigbee2mqtt/kitchen", b'{"temperature": 22.5}', T0 + 500)
+    ear.ingest("zigbee2mqtt/hall", b'{"temperature": 22.5}', T0 + 500)
     for _ in range(20):
         now += SAVE_NEW_S / 2
         again.step()
+    for thread in threading.enumerate():
+        if thread.name == "window":
+            thread.join()
     assert (tmp_path / "n.window").stat().st_ino == saved  # nothing new but values
 
 

@@ -12,6 +12,8 @@ from tokenizers_for_tests import small_tokenizer
 
 import edgespike
 from edgespike.engine.constrain import Transcript
+from edgespike.engine.generate import Generation, Request
+from edgespike.engine.sample import Sampling
 from edgespike.evaluate.qa import template_of
 from edgespike.grounding import Grounded, Grounds, Stated, Vocabulary, enforcing
 from edgespike.grounding.figures import figures, phrases
@@ -209,3 +211,70 @@ def test_the_bundled_model_says_statements_at_any_temperature() -> None:
             assert not Grounds.of([block]).check(answer) or not enforced
             free += not enforced and answer not in block.statements
     assert free, "a model that always says statements proves nothing"
+
+
+class Stepwise(Stated):
+    """The same, but the model is asked for every token."""
+
+    forced = None
+
+
+def test_only_choices_cost_a_step_and_the_answer_is_the_same() -> None:
+    model = edgespike.load(bundled_model())
+    template = template_of(model)
+    stop = frozenset(model.tokenizer.control(name) for name in template.controls())
+    vocabulary = Vocabulary(model.tokenizer, stop)
+    picture = Picture(0.0, tuple(ROOMS))
+    block = render(picture, "attic?", tokenizer=model.tokenizer, template=template, budget=400)
+
+    def answer(known: type[Stated], temperature: float) -> tuple[list[int], int, bytes]:
+        """The tokens, how often the model was asked for some, and the session's logits then."""
+        session = model.session()
+        made = Generation(
+            model,
+            session,
+            Request(
+                prompt=block.ids,
+                max_tokens=96,
+                sampling=Sampling(temperature=temperature, seed=5),
+                stop_tokens=stop,
+                lookup=known is Stated,
+                constraint=known(vocabulary, block.statements),
+            ),
+        )
+        said, asked, reason = [], 0, None
+        while reason is None:
+            if made.hungry:
+                asked += not made.reading
+                tokens, everything = made.feed(model.step_positions)
+                made.take(session.advance(tokens, all_logits=everything), len(tokens))
+            else:
+                piece = made.next()
+                said += [] if piece.token is None else [piece.token]
+                reason = piece.finish_reason
+        assert reason == "stop"
+        return said, asked, session.advance([*made.unfed, min(stop)]).tobytes()
+
+    for temperature in (0.0, 2.0):
+        quick, few, after = answer(Stated, temperature)
+        plain, many, same = answer(Stepwise, temperature)
+        assert len(plain) == many >= 5
+        assert few < many / 2
+        assert quick == plain
+        assert after == same
+
+
+def test_a_token_is_forced_where_statements_agree_and_an_end_where_they_end() -> None:
+    tokenizer = Tokenizer(small_tokenizer())
+    end = tokenizer.control("<|endofassistant|>")
+    vocabulary = Vocabulary(tokenizer, [end])
+    said = ["It is on", "It is on fire", "It is off"]
+    ids = [tokenizer.encode(text) for text in said]
+    constraint = Stated(vocabulary, said)
+    for at, token in enumerate(ids[1]):
+        going = {each[at] for each in ids if each[:at] == ids[1][:at] and len(each) > at}
+        ended = ids[1][:at] in ids
+        assert constraint.forced == (token if len(going) == 1 and not ended else None)
+        constraint.push(token)
+    assert constraint.forced == end
+    assert Stated(Vocabulary(tokenizer), ["It"]).forced == ids[0][0]

@@ -299,8 +299,14 @@ def test_a_gap_behind_the_anchors_changes_what_is_far_only() -> None:
         assert torch.allclose(here, late, atol=1e-3) is same
 
 
-def test_variants_are_trained_on_the_same_and_compared(tmp_path: Path, vocabulary: Path) -> None:
-    shutil.copy(vocabulary, tmp_path)
+def test_variants_are_trained_on_the_same_and_compared(
+    tmp_path: Path, vocabulary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given(target: Path, *, pieces: int, seed: int) -> None:
+        assert (pieces, seed) == (Recipe().pieces, Recipe().seed)
+        shutil.copy(vocabulary, target)
+
+    monkeypatch.setattr("training.compare.train_tokenizer", given)
     names = ["1m", "1m-dense"]
     lines: list[str] = []
     found = compare(tmp_path, lines.append, steps=2, batch=2, only=names)

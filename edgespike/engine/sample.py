@@ -65,5 +65,7 @@ class Sampler:
         # Nucleus sampling (Holtzman et al. 2020, section 3.1): the smallest set that reaches top_p.
         kept = 1 + int(np.searchsorted(cumulative, self._sampling.top_p * cumulative[-1]))
         kept = min(kept, order.size)
+        if kept == 1:  # no draw, so that a token without a choice is the same as one not asked for
+            return int(order[0])
         draw = self._random.random() * cumulative[kept - 1]
         return int(order[min(int(np.searchsorted(cumulative, draw, side="right")), kept - 1)])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import NODE, DaemonProcess, Message, Mosquitto, Peer
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from test_daemon import LONG, chunk
@@ -43,6 +44,7 @@ OPTIONAL = {
 }  # fmt: skip
 # Device classes of sensors and the units that they allow (sensor.const of its core).
 UNITS = {"duration": {"ms", "s"}, "data_size": {"MiB", "MB"}, "temperature": {"°C", "°F", "K"}}
+README = (Path(__file__).parent.parent / "README.md").read_text()
 CONFIG = f"homeassistant/device/edgespike_{NODE}/config"
 
 
@@ -120,6 +122,35 @@ def test_an_answer_of_any_length_fits_state_and_attributes(
     assert len(json.dumps(body, ensure_ascii=False).encode()) < 16384
     assert text.startswith(body["text"])
     assert body["sensors_used"] == 5000
+
+
+def entity_ids(found: dict[str, Any]) -> set[str]:
+    """The ids that Home Assistant makes: the platform, and the names of device and entity."""
+    return {
+        f"{entity['platform']}."
+        + re.sub(r"[^a-z0-9]+", "_", f"{found['device']['name']} {entity['name']}".lower())
+        for entity in found["components"].values()
+    }
+
+
+def test_the_automation_in_readme_asks_and_hears_this_node(settings: Config) -> None:
+    found = discovery(replace(settings, node="home"), software="0.1", temperature=False)
+    (block,) = re.findall(r"^```text\n(triggers: .*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (together,) = yaml.safe_load(block)["actions"]
+    assert set(re.findall(r"\w+\.edgespike_\w+", block)) == {
+        "sensor.edgespike_home_answer",
+        "notify.edgespike_home_ask",
+    } & entity_ids(found)
+    # Seen at a real Home Assistant: one that was busy took in the answer before the step that waits
+    # for it; a trigger with `to` or `not_to` misses an answer with the same text as the one before;
+    # after a timeout it would go on, and say the answer before.
+    says, asks = together["parallel"]
+    assert asks["action"] == "notify.send_message"
+    wait, speak = says["sequence"]
+    (trigger,) = wait["wait_for_trigger"]
+    assert trigger.keys() == {"trigger", "entity_id"}
+    assert wait["continue_on_timeout"] is False
+    assert "wait.trigger.to_state.state" in speak["data"]["message"]
 
 
 def configure(daemon: DaemonProcess, **fields: Any) -> DaemonProcess:

@@ -50,7 +50,7 @@ def _add_rows(typing_context, w, offset, stride, index, k, last, n, sums):
         with cgutils.for_range(builder, lines) as loop:
             at = builder.mul(loop.index, line)
             for later in ahead:
-                _prefetch(builder, builder.gep(later, [at]))
+                _prefetch(builder, builder.gep(later, [at]), 2)
             cell = builder.gep(total, [at])
             added = load(builder, cell, I16, _CACHE_LINE)
             for weights in here:

@@ -78,6 +78,35 @@ def _encode(weights, shape, state, trail, scratch, step, thread, threads, counte
 
 
 @inlined
+def _attend_head(shape, state, scratch, step, layer, head, thread):
+    """Step 2.3 for one head: all positions one after the other, while the second-level cache holds
+    its keys and values.
+    """
+    d = shape.head_dim
+    at = head * d
+    window, anchors = shape.window, shape.anchors
+    for p in range(step.tokens.size):
+        owner, position = step.owners[p], step.positions[p]
+        cache, slots = state.cache[owner, layer, head], state.slots[owner, layer, head]
+        q, k = scratch.mixed[p, at : at + d], scratch.k[p, at : at + d]
+        slot = slot_of(position, window, anchors)
+        if scratch.spike_count[p] == 0:
+            slots[a.KEY, slot] = -_ONE
+            for i in range(d):
+                q[i] = _ZERO
+            continue
+        rotate(q, d // 2, scratch.cosine[p], scratch.sine[p])
+        rotate(k, d // 2, scratch.cosine[p], scratch.sine[p])
+        if shape.kv == a.KV_FP32:
+            keep(cache, slots, slot, k, scratch.v[p, at : at + d])
+            attend(q, cache, slots, position, window, anchors, scratch, thread)
+        else:
+            v = scratch.v[p, at : at + d]
+            keep_compact(shape.kv, cache, slots, slot, k, v, scratch, thread)
+            attend_compact(shape.kv, q, cache, slots, position, window, anchors, scratch, thread)
+
+
+@inlined
 def _mix_heads(weights, shape, state, trail, scratch, step, layer, thread, threads):
     """Steps 2.1 to 2.4 for this thread's heads; leaves m in scratch.mixed."""
     m, dim, d = step.tokens.size, shape.dim, shape.head_dim
@@ -108,33 +137,12 @@ def _mix_heads(weights, shape, state, trail, scratch, step, layer, thread, threa
                 scratch,
                 thread,
             )
+    if shape.attention:
+        for head in range(first_head, last_head):
+            _attend_head(shape, state, scratch, step, layer, head, thread)
     gate = weights.gate[layer]
     for p in range(m):
-        owner, position, count = step.owners[p], step.positions[p], scratch.spike_count[p]
-        mixed = scratch.mixed[p]
-        if shape.attention:
-            slot = slot_of(position, shape.window, shape.anchors)
-            for head in range(first_head, last_head):
-                at = head * d
-                cache, slots = state.cache[owner, layer, head], state.slots[owner, layer, head]
-                if count == 0:
-                    slots[a.KEY, slot] = -_ONE
-                    for i in range(at, at + d):
-                        mixed[i] = _ZERO
-                    continue
-                cosine, sine = scratch.cosine[p], scratch.sine[p]
-                q, k, v = mixed[at : at + d], scratch.k[p, at : at + d], scratch.v[p, at : at + d]
-                rotate(q, d // 2, cosine, sine)
-                rotate(k, d // 2, cosine, sine)
-                window, anchors = shape.window, shape.anchors
-                if shape.kv == a.KV_FP32:
-                    keep(cache, slots, slot, k, v)
-                    attend(q, cache, slots, position, window, anchors, scratch, thread)
-                else:
-                    keep_compact(shape.kv, cache, slots, slot, k, v, scratch, thread)
-                    attend_compact(
-                        shape.kv, q, cache, slots, position, window, anchors, scratch, thread
-                    )
+        owner, count, mixed = step.owners[p], scratch.spike_count[p], scratch.mixed[p]
         clear(weights, first, last, scratch, thread)
         index = scratch.spike_index[p]
         offset = table[a.TCAM]

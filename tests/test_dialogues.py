@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgespike.prompting import BUNDLED, answer_part, render
+from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
 from edgespike.prompting.relevance import relevance
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.tokenizer import Tokenizer
@@ -235,6 +236,27 @@ def test_a_question_can_lean_on_the_one_before() -> None:
     assert set(found) == {f"follow_{kind}" for kind in FOLLOW} - {"follow_highest", "follow_lowest"}
     assert found["follow_value"].answer == "The hall door has been open for 30 s."
     assert "hall" not in found["follow_value"].question
+
+
+@pytest.mark.parametrize("family", ["highest", "several", "value", "alarms"])
+def test_more_is_asked_about_the_same(family: str) -> None:
+    """Its focus is in view already, so that a context teaches more answers."""
+    rng = random.Random(8)
+    families = set()
+    for _ in range(150):
+        asker = Asker(rng, "train", scene(rng, "train", 12))
+        before = asker.turn(family)
+        turn = asker.again(before) if before else None
+        if before and turn:
+            families.add(turn.family)
+            assert (turn.about, turn.kind) == (before.about, before.kind)
+    expected = {
+        "highest": set(GROUPED) - {"states"},
+        "several": {"several", "compare"},
+        "value": set(SINGLE),
+        "alarms": set(WHOLE) - {"other"},
+    }[family]
+    assert families == expected
 
 
 def test_every_family_is_asked() -> None:

@@ -19,7 +19,6 @@ from edgespike.prompting import (
     key_frame,
     turn,
 )
-from edgespike.prompting.answers import SINGLE, WHOLE
 from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import relevance
 from edgespike.prompting.statements import statements
@@ -32,8 +31,6 @@ Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 ANSWER_ROOM = 64
 """Tokens of the training context that a prompt leaves to its answer."""
-
-_SPARE = tuple(family for family in WHOLE if family != "other")
 
 
 def scene_size(rng: random.Random) -> int:
@@ -188,10 +185,10 @@ def dialogue(
             misses += 1
             continue
         asked.append(found)
-        for _ in range(rng.choice((0, 0, 1, 2, 3))):
-            again = _bare(asker, found)
+        for _ in range(rng.choice((0, 0, 1, 2, 3, 4))):
+            again = asker.again(found)
             if again is None:
-                break
+                continue
             block = turn(
                 asker.scene.picture,
                 again.question,
@@ -199,21 +196,14 @@ def dialogue(
                 template=bare,
                 budget=length,
             )
+            if again.answer not in block.statements:
+                continue
             if not whole.add(block, again):
                 break
             asked.append(again)
         if rng.random() < 0.3:
             asker.scene = later(rng, asker.scene)
     return whole
-
-
-def _bare(asker: Asker, found: Turn) -> Turn | None:
-    """Another question that the focus of `found` answers."""
-    if found.family in WHOLE:
-        return asker.turn(asker.rng.choice(_SPARE))
-    if found.family in SINGLE:
-        return asker.same(found.about[0], asker.rng.choice(tuple(SINGLE)))
-    return None
 
 
 def dialogues(

@@ -319,7 +319,10 @@ def scene(rng: random.Random, split: Split, size: int) -> Scene:
     quantities = rng.sample(
         QUANTITIES, k=min(len(QUANTITIES), max(1, round(size * rng.uniform(0.1, 0.7))))
     )
-    states = rng.sample(STATES, k=rng.choice((1, 2, 3)))
+    states = [  # of few kinds, so that there are several doors
+        (rng.sample(names, k=min(len(names), rng.choice((1, 1, 2, 9)))), values)
+        for names, values in rng.sample(STATES, k=rng.choice((1, 2, 3)))
+    ]
     channels: dict[str, ChannelView] = {}
     parts: list[tuple[str, str]] = []
     known: list[tuple[str, ...]] = []

@@ -132,6 +132,7 @@ class Situated(Asker):
         self.index: dict[str, int] = {}
         self.kinds: dict[str, set[int]] = {}
         self._then: dict[str, Wording] = {}
+        self._families = sorted({wording.family for wording in situation.wordings})
         super().__init__(rng, split, self._scene(rng, split))
 
     def _scene(self, rng: random.Random, split: Split) -> Scene:
@@ -164,11 +165,27 @@ class Situated(Asker):
         for _ in range(20):
             if self.rng.random() < 0.2:
                 break
-            wording = self.rng.choice(self.situation.wordings)
+            wordings = self.situation.wordings
+            if self.rng.random() < 0.5:  # rare families as often as frequent ones
+                family = self.rng.choice(self._families)
+                wordings = tuple(w for w in wordings if w.family == family)
+            wording = self.rng.choice(wordings)
             if turn := self.worded(wording, said(self.rng, self.rng.choice(wording.texts))):
                 self._then[turn.question] = wording
                 return turn
         return super().drawn()
+
+    def again(self, before: Turn) -> Turn | None:
+        """Another question about the same as `before`, if one can be asked."""
+        wording = self._then.get(before.question)
+        if wording is None or self.rng.random() < 0.3:
+            return super().again(before)
+        same = [w for w in self.situation.wordings if w.about == wording.about and w is not wording]
+        same = [w for w in same if (w.family in WHOLE) == (wording.family in WHOLE)]
+        if not same or wording.family == "unknown":
+            return super().again(before)
+        other = self.rng.choice(same)
+        return self.worded(other, said(self.rng, self.rng.choice(other.texts)))
 
     def follow(self, before: Turn) -> Turn | None:
         """A question that leans on `before`, if one can."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgespike.prompting import answers
 from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
-from edgespike.prompting.focus import MAX_DETAILED, Line, groups_of, kind_of
+from edgespike.prompting.focus import MAX_DETAILED, groups_of, kind_of
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.words import ALIASES
 from edgespike.sensing.picture import ChannelView
@@ -16,10 +16,10 @@ from training.phrasings import ask, templates, typo
 from training.scenes import QUANTITIES, STATES, Scene, Split, subject
 
 WEIGHTS = {
-    "value": 14, "unknown": 13, "status": 12, "state": 4, "trend": 6, "age": 6, "since": 5,
-    "stats": 8, "unit": 2, "place": 7, "each": 8, "highest": 6, "lowest": 6, "compare": 7,
-    "several": 8, "partly": 5, "mean": 7, "count": 7, "states": 10, "alarms": 12, "stale": 9,
-    "summary": 9, "total": 3, "kinds": 4, "help": 7, "other": 14,
+    "value": 12, "unknown": 14, "status": 10, "state": 4, "trend": 6, "age": 8, "since": 5,
+    "stats": 10, "unit": 2, "place": 12, "each": 24, "highest": 12, "lowest": 12, "compare": 14,
+    "several": 18, "partly": 8, "mean": 12, "count": 14, "states": 24, "alarms": 12, "stale": 12,
+    "summary": 10, "total": 3, "kinds": 6, "help": 7, "other": 14,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""
 
@@ -30,14 +30,23 @@ FOLLOW = {
 """How often each kind of question leans on the one before."""
 
 
+_SPARE = tuple(family for family in WHOLE if family != "other")
+
+Pair = tuple[int, int]
+"""Two channels of a scene."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question of a family and its right answer; `about` are the channels that it names."""
+    """One question of a family and its right answer; `about` are the channels that it names, `kind`
+    is what it asks all sensors of.
+    """
 
     family: str
     question: str
     answer: str
     about: tuple[int, ...] = ()
+    kind: str = ""
 
 
 def _words(name: str) -> set[str]:
@@ -87,16 +96,13 @@ class Asker:
         make: dict[str, Callable[[], Turn | None]] = {
             "unknown": self._unknown,
             "place": self._place,
-            "each": self._each,
-            "several": self._several,
+            "several": lambda: self._several(self._pair()),
             "partly": self._partly,
-            "compare": self._compare,
-            "highest": lambda: self._extreme("highest"),
-            "lowest": lambda: self._extreme("lowest"),
-            "mean": lambda: self._grouped("mean"),
-            "count": lambda: self._grouped("count"),
-            "states": self._states,
+            "compare": lambda: self._compare(self._comparable()),
         }
+        if family in GROUPED:
+            kinds = (self._kind() for _ in range(6))
+            return next(filter(None, (self.of_kind(family, kind) for kind in kinds)), None)
         return make[family]()
 
     def drawn(self) -> Turn:
@@ -212,14 +218,26 @@ class Asker:
             place = f"{place} {rng.choice((subject(rng, self.split), '2', 'B', '17'))}"
         return place, what
 
-    def _pair(self) -> tuple[int, int] | None:
+    def again(self, before: Turn) -> Turn | None:
+        """Another question about the same as `before`, if one can be asked."""
+        if before.family in WHOLE:
+            return self.turn(self.rng.choice(_SPARE))
+        if before.family in SINGLE:
+            return self.same(before.about[0], self.rng.choice(tuple(SINGLE)))
+        if before.kind:
+            return self.of_kind(self.rng.choice(tuple(GROUPED)), before.kind)
+        if before.family in ("several", "compare") and len(before.about) == 2:
+            one, two = before.about
+            return self.rng.choice((self._several, self._compare))((one, two))
+        return None
+
+    def _pair(self) -> Pair | None:
         if len(self.channels) < 2:
             return None
         one, two = self.rng.sample(range(len(self.channels)), 2)
         return one, two
 
-    def _several(self) -> Turn | None:
-        pair = self._pair()
+    def _several(self, pair: Pair | None) -> Turn | None:
         if pair is None:
             return None
         one, two = (self.channels[i] for i in pair)
@@ -242,7 +260,8 @@ class Asker:
         answer = answers.partly(answers.several([self.channels[index]]), found.unknown[0])
         return Turn("partly", question, answer, (index,))
 
-    def _compare(self) -> Turn | None:
+    def _comparable(self) -> Pair | None:
+        """Two channels of a kind and unit."""
         pairs = [
             (i, j)
             for i, one in enumerate(self.channels)
@@ -250,11 +269,13 @@ class Asker:
             if i != j and one.number is not None and two.number is not None
             and one.unit == two.unit and kind_of(one) == kind_of(two)
         ]  # fmt: skip
-        if not pairs:
+        return self.rng.choice(pairs) if pairs else None
+
+    def _compare(self, pair: Pair | None) -> Turn | None:
+        if pair is None:
             return None
-        pair = self.rng.choice(pairs)
         group = list(groups_of([self.channels[i] for i in pair]))
-        answer = answers.compare(group[0]) if group else None
+        answer = answers.compare(group[0]) if len(group) == 1 else None
         question = self._ask("compare", a=self._spoken(pair[0]), b=self._spoken(pair[1]))
         return (answer and Turn("compare", question, answer, pair)) or None
 
@@ -273,15 +294,16 @@ class Asker:
         answer = answers.reading(shown[0]) if len(shown) == 1 else answers.listed(shown)
         return Turn("place", question, answer, tuple(fits))
 
-    def _kind(self) -> tuple[str, list[ChannelView]] | None:
+    def _kind(self) -> str:
         """What several channels have in common: a quantity ("temperature"), or with it a word of
-        their names ("freezer temperature"); and these channels."""
+        their names ("freezer temperature"); empty where there is none.
+        """
         found: dict[str, list[ChannelView]] = {}
         for c in self.channels:
             found.setdefault(kind_of(c), []).append(c)
         fit = [(kind, group) for kind, group in found.items() if kind and len(group) > 1]
         if not fit:
-            return None
+            return ""
         kind, group = self.rng.choice(fit)
         if self.rng.random() < 0.4:
             names = {c.name: sorted(_words(c.name) - _words(kind)) for c in group}
@@ -289,57 +311,32 @@ class Asker:
             word = self.rng.choice(some) if some else ""
             part = [c for c in group if word in names[c.name]]
             if 1 < len(part) < len(group):
-                return f"{word} {kind}", part
-        return kind, group
+                return f"{word} {kind}"
+        return kind
 
-    def _group(self, kind: str) -> tuple[list[Line], list[ChannelView]] | None:
-        """The group that the word for a quantity stands for, if it stands for one."""
-        found = relevance(self.channels, f"{kind}?")
-        members = [self.channels[i] for i in found.maybe]
-        groups = list(groups_of(members))
-        one_unit = len({c.unit for c in members if c.text is not None}) == 1
-        return (groups, members) if len(groups) == 1 and one_unit else None
-
-    def _each(self) -> Turn | None:
-        """All of a quantity."""
-        picked = self._kind()
-        if not picked:
+    def of_kind(self, family: str, kind: str) -> Turn | None:
+        """A question of one of GROUPED about all sensors of a kind, where the word for it stands
+        for several of one unit.
+        """
+        fits = [self.channels[i] for i in relevance(self.channels, f"{kind}?").maybe]
+        groups = list(groups_of(fits))
+        if not kind or len(fits) < 2:
             return None
-        question = self._ask("each", q=picked[0])
-        fits = relevance(self.channels, question).maybe
-        if not {c.name for c in picked[1]} <= {self.channels[i].name for i in fits}:
+        if family == "each":
+            question, answer = self._ask("each", q=kind), answers.listed(fits)
+            return Turn("each", question, answer, kind=kind)
+        if len(groups) != 1 or len({c.unit for c in fits if c.text is not None}) != 1:
             return None
-        return Turn("each", question, answers.listed([self.channels[i] for i in fits]))
-
-    def _extreme(self, family: str) -> Turn | None:
-        picked = self._kind()
-        grouped = picked and self._group(picked[0])
-        if not picked or not grouped:
+        found = GROUPED[family](groups[0])
+        if found is None:
             return None
-        answer = GROUPED[family](grouped[0][0])
-        if answer is None:
-            return None
-        everyday = f"{family} of {picked[0]}"
+        fill = {"q": kind}
+        if family == "states":
+            fill["s"] = self._state(fits[0])
+        everyday = f"{family} of {kind}"
         if everyday in templates() and self.rng.random() < 0.5:
-            return Turn(family, self._ask(everyday), answer)
-        return Turn(family, self._ask(family, q=picked[0]), answer)
-
-    def _grouped(self, family: str) -> Turn | None:
-        picked = self._kind()
-        grouped = picked and self._group(picked[0])
-        answer = GROUPED[family](grouped[0][0]) if grouped else None
-        if not picked or answer is None:
-            return None
-        return Turn(family, self._ask(family, q=picked[0]), answer)
-
-    def _states(self) -> Turn | None:
-        picked = self._kind()
-        grouped = picked and self._group(picked[0])
-        answer = answers.states(grouped[0][0]) if grouped else None
-        if not picked or answer is None:
-            return None
-        state = self._state(picked[1][0])
-        return Turn("states", self._ask("states", q=picked[0], s=state), answer)
+            return Turn(family, self._ask(everyday), found, kind=kind)
+        return Turn(family, self._ask(family, **fill), found, kind=kind)
 
     def follow(self, before: Turn) -> Turn | None:
         """A question that leans on `before`, if one can."""

@@ -266,7 +266,10 @@ def _positions(plan: Plan) -> list[Job]:
 
 def _lookup(plan: Plan) -> list[Job]:
     arguments = {"model": str(plan.models["int8"]), "answers": plan.size.answers}
-    return [Job("lookup", "benchmarks.lookup:lookup", arguments, 1, 2)]
+    return [
+        Job("lookup", "benchmarks.lookup:lookup", arguments, 1, 2),
+        Job("grounding", "benchmarks.grounding:grounding", {"answers": plan.size.answers}, 1, 2),
+    ]
 
 
 def _firing(plan: Plan) -> list[Job]:

@@ -108,11 +108,13 @@ def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
     lookup = value(document, "lookup", "speedup")
     drafts = value(document, "lookup", "drafts")
     copied = value(document, "lookup", "nothing_to_copy")
+    cost = value(document, "grounding", "cost")
     warm = value(document, "warm/40", "milliseconds")
     ready = value(document, "start/daemon", "ready_s")
     idle = value(document, "start/daemon", "idle_core_share")
     start = value(document, "start/import", "seconds")
     shared = None if idle is None else 100 * idle
+    masks = None if cost is None else 100 * cost
     held = resident and resident / 1e9
     one, two = ("decode/int8/1", f"decode/{peer}/1"), ("prefill/int8/1", "prefill/int8/2")
     wide = ("decode/int8-avx2/1", f"decode/{peer}/1")
@@ -131,6 +133,7 @@ def _measured(document: Document) -> Iterator[tuple[Target, tuple[str, ...]]]:
     yield Target("sensor answers vs token by token", lookup, 1.8, 3.0, "x"), ("lookup",)
     yield Target("the same by prompt lookup alone", drafts, 1.8, 3.0, "x"), ("lookup",)
     yield Target("lookup where nothing can be copied", copied, 0.97, 0.97, "x"), ("lookup",)
+    yield Target("cost of enforced grounding", masks, 3, 3, " %", True), ("grounding",)
     yield Target("resident after a full window", held, 1.0, 0.9, " GB", True), ()
     yield Target("fp32 vs fp32-rowmajor", versus(speed("fp32"), rowmajor), 1.5, 1.5, "x"), ladder
     yield Target("int8 vs fp32-rowmajor", versus(speed("int8"), rowmajor), 2.5, 2.5, "x"), ladder

@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks import engine, growth, lookup, machine, peer, plan, plots, startup, targets
+from benchmarks import (
+    engine,
+    grounding,
+    growth,
+    lookup,
+    machine,
+    peer,
+    plan,
+    plots,
+    startup,
+    targets,
+)
 from benchmarks.__main__ import main
 from benchmarks.energy import Meter
 from benchmarks.processes import Findings, Job, JobError, median, run, run_interleaved, spread
@@ -148,6 +159,12 @@ def test_drafts_leave_the_text_as_it_is_and_both_ways_are_timed(model: str) -> N
     assert found["identical_text"]
     assert found["answers"] == 2
     assert min(found[key] for key in ("speedup", "drafts", "nothing_to_copy", "choices")) > 0
+
+
+def test_enforcing_costs_a_share_of_a_token() -> None:
+    found = grounding.grounding(answers=4, repeats=1)
+    assert (found["answers"], found["refused"]) == (4, 0)
+    assert found["cost"] > -1
 
 
 def test_sensors_and_prompts_are_costed() -> None:

@@ -74,7 +74,7 @@ class PromptSettings:
     )
     default_max_tokens: Annotated[
         int, Setting("Longest answer, when a prompt doesn't say.", low=1, high=65536)
-    ] = 64
+    ] = 128
     max_tokens: Annotated[
         int, Setting("Longest answer that a prompt may ask for.", low=1, high=65536)
     ] = 512

@@ -101,7 +101,7 @@ class _Dialogue:
 class Asker:
     """Asks one model, greedily; remembers the dialogue for questions that follow others."""
 
-    def __init__(self, model: Model, *, budget: int | None = None, max_tokens: int = 96) -> None:
+    def __init__(self, model: Model, *, budget: int | None = None, max_tokens: int = 128) -> None:
         """`budget` is the number of tokens that a prompt may have; default: the template's."""
         self._model = model
         self._template = template_of(model)
@@ -169,7 +169,7 @@ def run(
     questions: Iterable[Question],
     *,
     budget: int | None = None,
-    max_tokens: int = 96,
+    max_tokens: int = 128,
 ) -> Iterator[Answered]:
     """Every question asked in a session of its own, or after those that it follows."""
     asker = Asker(model, budget=budget, max_tokens=max_tokens)

@@ -107,8 +107,8 @@ RARER = _set((resources.files("edgespike") / "data" / "ordinary.txt").read_text(
 """More of them. Only long ones count when they are mistyped: names are near to so many words."""
 
 _TYPED: dict[str, list[str]] = defaultdict(list)
-for _each in ORDINARY | RARER:
-    if len(_each) >= (4 if _each in ORDINARY else 7):
+for _each in FUNCTION | ORDINARY | RARER:
+    if len(_each) >= (7 if _each in RARER else 4):
         _TYPED[_each[0]].append(_each)
 
 ALIASES = {

@@ -170,7 +170,7 @@ def turn(
     asked = _question(tokenizer, template, question)
     if len(asked.ids) > budget:
         raise DataError(
-            f"the question needs {len(asked.ids)} tokens, {budget} are left for it:"
+            f"the question needs {len(asked.ids)} tokens, {max(0, budget)} are left for it:"
             " ask a shorter one"
         )
     found = relevance(picture.channels, question, previous)
@@ -265,7 +265,7 @@ def render(
     )
     frame = _readings(
         picture,
-        rank(picture.channels, question),
+        rank(picture.channels, question) if template.frame else (),
         opening,
         tokenizer=tokenizer,
         template=template,

@@ -112,6 +112,25 @@ def test_a_refusal_carries_the_id_that_was_given() -> None:
 
 
 @pytest.mark.parametrize(
+    ("payload", "id"),
+    [
+        ({"prompt": "x" * 99, "id": "q"}, "q"),
+        ({"prompt": 'not "id": "this" ' * 9, "id": 7}, "7"),
+        ('{"id": "q", "prompt": "' + "x" * 99, "q"),
+        ('{"id": "q", "prompt"', "q"),
+        (b'{"id": "q", "prompt": "\xff"}', "q"),
+        ({"prompt": "x" * 99, "id": "a/b"}, "made"),
+        ({"prompt": "x" * 99, "id": "+" * 65}, "made"),
+        ('a text with "id": "q"' * 9, "made"),
+    ],
+)
+def test_who_sends_what_cannot_be_parsed_is_told_by_the_id_that_is_listened_for(
+    payload: Any, id: str
+) -> None:
+    assert refusal(payload, max_bytes=80).id == id
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ({"prompt": "x", "max_token": 5}, "did you mean 'max_tokens'"),

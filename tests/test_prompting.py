@@ -166,6 +166,8 @@ def test_no_prompt_exceeds_its_budget(tokenizer: Tokenizer, budget: int) -> None
 def test_a_question_beyond_the_budget_is_refused_not_cut(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="ask a shorter one"):
         ask(tokenizer, HOUSE, "why " * 2000)
+    with pytest.raises(DataError, match=r"tokens, 0 are left"):
+        ask(tokenizer, HOUSE, "why?", 1)
 
 
 @given(

@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from edgespike.agent.deliveries import Deliveries, Delivery
+from edgespike.agent.edge_ai import Inferences
 from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox, Job
 from edgespike.agent.journal import Entry, Journal, JournalError, Key
@@ -71,6 +72,7 @@ class Desk:
         self._connection = connection
         self._counters = counters
         self._outbox = Outbox(connection)
+        self._inferences = Inferences(settings(), connection)
         self._deliveries = Deliveries()
         self._allowances = Allowances()
         self._jobs: dict[Key, Job] = {}
@@ -241,6 +243,7 @@ class Desk:
             deadline=deadline,
             deliveries=[delivery],
             dialogue=request.session and dialogue_name(message, request.session),
+            topic=message.topic,
         )
         earlier = self._jobs.get(job.key)
         if earlier is None:
@@ -355,6 +358,7 @@ class Desk:
         if isinstance(reply, Answer) and not job.own:
             last = self._settings().topic("last")
             self._connection.publish(last, payload, qos=1, retain=True)
+            self._inferences.tell(job, reply)
 
     def _send(self, job: Job, payload: bytes, seq: int = 0) -> None:
         self._outbox.send(

@@ -26,7 +26,8 @@ class Job:
     else may be blamed for that again. Of one `dialogue` one job is answered at a time. Replies are
     numbered by whichever thread has the job. `own` makes the last message of a prompt of this
     node's own. `written` is set when the journal has it that the answer is being made; a job that
-    comes `again` is not begun before, so that each death of the process counts.
+    comes `again` is not begun before, so that each death of the process counts. `topic` is where
+    the prompt came, "" for this node's own.
     """
 
     request: PromptRequest
@@ -42,6 +43,7 @@ class Job:
     again: bool = False
     written: threading.Event = field(default_factory=threading.Event)
     dialogue: str | None = None
+    topic: str = ""
     cancelled: bool = False
     _seq: int = 0
 

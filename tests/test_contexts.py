@@ -337,3 +337,38 @@ def test_prompts_and_dialogues_share_the_pool(node: Node) -> None:
         node.finish(node.begin(KITCHEN), node.begin(CELLAR, max_tokens=2000))
         node.finish(node.begin(KITCHEN, "b"), node.begin(CELLAR, "c"))
     assert node.ask(KITCHEN, "a").context.turns == 1
+
+
+@pytest.mark.parametrize(("cancelled", "reason"), [(True, "cancelled"), (False, "deadline")])
+def test_what_is_given_up_while_it_is_prepared_costs_no_more(
+    model: Model,
+    settings: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    cancelled: bool,
+    reason: str,
+) -> None:
+    """A long question takes a while to prepare: its deadline passes, or its cancel comes then."""
+    node = Node(model, settings(prompts={"parallel": 1}, dialogues={"resident": 1}))
+    node.hear("kitchen", temperature=21.5)
+    job = Job(PromptRequest("p", "hot?"), Key("p", "r"), b"", None, 0.0, 9.0, 9.0, dialogue="d")
+    now = [1.0]
+    answerer = Answerer(model, TEMPLATE, node.contexts, settings, clock=lambda: now[0])
+    prepare = node.contexts.prepare
+
+    def slowly(*given: Any) -> Any:
+        prepared = prepare(*given)
+        if cancelled:
+            job.cancelled = True
+        else:
+            now[0] = 10.0
+        return prepared
+
+    monkeypatch.setattr(node.contexts, "prepare", slowly)
+    monkeypatch.setattr("edgespike.agent.answering.Grounds", pytest.fail)
+    for _ in range(20):  # each has given back its place in the model's memory
+        now[0], job.cancelled = 1.0, False
+        reply = answerer.begin(job, lambda *_: None)
+        assert isinstance(reply, Answer)
+        assert (reply.text, reply.finish_reason, reply.usage.prompt_tokens) == ("", reason, 0)
+    assert reply.timing.queue_ms == 1000.0
+    assert reply.timing.total_ms == (1000.0 if cancelled else 10000.0)

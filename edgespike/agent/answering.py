@@ -171,14 +171,22 @@ class Answerer:
         self._stop = frozenset((*controls, tokenizer.eos_id))
         self._vocabulary = Vocabulary(tokenizer, self._stop)
 
-    def begin(self, job: Job, send: Send) -> Answering | ErrorReply:
-        """Take up a job, while fewer than `parallel` are in the making."""
+    def begin(self, job: Job, send: Send) -> Answering | Answer | ErrorReply:
+        """Take up a job, while fewer than `parallel` are in the making. The answer is empty when it
+        was cancelled meanwhile, or its deadline passed: a long question takes a while to prepare.
+        """
         request, started = job.request, self._clock()
         tokens = request.max_tokens or self._settings().prompts.default_max_tokens
         try:
             prepared = self._contexts.prepare(request, job.dialogue, tokens)
         except DataError as error:
             return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
+        if reason := job.given_up(self._clock()):
+            self._contexts.finish(prepared, None, ())
+            waited, took = started - job.arrived, self._clock() - job.arrived
+            timing = Timing(queue_ms=_ms(waited), total_ms=_ms(took))
+            context = _use(prepared)
+            return Answer(request.id, job.next_seq(), "", reason, timing=timing, context=context)
         try:
             return self._answering(job, prepared, tokens, send, started)
         except Exception:

@@ -7,6 +7,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgespike.agent.deliveries import Delivery
 from edgespike.agent.journal import Key
@@ -46,6 +47,12 @@ class Job:
     topic: str = ""
     cancelled: bool = False
     _seq: int = 0
+
+    def given_up(self, now: float) -> Literal["cancelled", "deadline"] | None:
+        """Why nobody needs more of its answer at `now`, if so."""
+        if self.cancelled:
+            return "cancelled"
+        return "deadline" if now >= self.deadline else None
 
     def next_seq(self) -> int:
         """The number of the next reply, from 0."""

@@ -20,7 +20,8 @@ from edgespike.config import Config, load_config
 from edgespike.engine.model import Model
 from edgespike.messages import Answer, PromptRequest
 from edgespike.model.bundled import bundled_model
-from edgespike.prompting import PromptTemplate
+from edgespike.prompting import BUNDLED, PromptTemplate, render
+from edgespike.prompting.relevance import relevance
 from edgespike.sensing import Sensing
 
 
@@ -364,7 +365,9 @@ def test_what_is_given_up_while_it_is_prepared_costs_no_more(
         return prepared
 
     monkeypatch.setattr(node.contexts, "prepare", slowly)
-    monkeypatch.setattr("edgespike.agent.answering.Grounds", pytest.fail)
+    monkeypatch.setattr(
+        "edgespike.agent.answering.Grounds", lambda *_: pytest.fail("it was prepared further")
+    )
     for _ in range(20):  # each has given back its place in the model's memory
         now[0], job.cancelled = 1.0, False
         reply = answerer.begin(job, lambda *_: None)
@@ -372,3 +375,41 @@ def test_what_is_given_up_while_it_is_prepared_costs_no_more(
         assert (reply.text, reply.finish_reason, reply.usage.prompt_tokens) == ("", reason, 0)
     assert reply.timing.queue_ms == 1000.0
     assert reply.timing.total_ms == (1000.0 if cancelled else 10000.0)
+
+
+def test_a_sensor_that_there_is_no_room_for_is_unknown_and_counted(
+    model: Model, settings: Callable[..., Config]
+) -> None:
+    """Words can mean a workshop or a garage: no sensor may stand in for one that isn't kept."""
+    node = Node(model, settings(context={"max_channels": 2, "mode": "on_demand"}))
+    node.hear("garage", temperature=11.5, humidity=40)
+    asked = "What is the workshop temperature?"
+    assert node.sensing.picture(0.0).refused == ()
+    before = node.ask(asked)
+    assert before.context.refused == 0
+    node.hear("workshop", temperature=30)
+    node.hear("garage", battery=90)
+    node.hear("workshop", temperature=31)
+    channels = node.sensing.picture(0.0)
+    assert [c.name for c in channels.refused] == ["workshop temperature", "garage battery"]
+    assert node.ask(asked).context.refused == 2
+    block = render(
+        channels, asked, tokenizer=model.tokenizer, template=BUNDLED, budget=BUNDLED.budget
+    )
+    assert "There is no sensor called workshop temperature." in block.statements
+    assert "The garage temperature is 11.5 °C." not in block.statements
+    found = relevance(channels.channels, asked, refused=channels.refused)
+    assert (found.match, found.unknown) == ((), ("workshop temperature",))
+    assert found.near == (1,)  # what it would have answered
+    assert relevance(channels.channels, asked).match == (1,)
+    # What is there is found as before, also where one that isn't fits, too.
+    for question in ("What is the garage temperature?", "How is the garage?", "How warm is it?"):
+        found = relevance(channels.channels, question, refused=channels.refused)
+        assert 1 in (*found.match, *found.maybe), question
+        assert found.unknown == (), question
+    # Neither one of the same name as another that is kept, nor more than a bound.
+    node.sensing.ingest("sensors/garage/humidity", b"61", time.time())
+    assert len(node.sensing.picture(0.0).refused) == 2
+    for number in range(50):
+        node.hear(f"room {number}", temperature=20)
+    assert len(node.sensing.picture(0.0).refused) == 4 * 2

@@ -287,7 +287,7 @@ def test_an_answer_on_the_wire_is_as_documented() -> None:
         '"usage":{"prompt_tokens":10,"completion_tokens":4},'
         '"timing":{"queue_ms":0.5,"first_token_ms":20.0,"total_ms":40.0,"tokens_per_s":99.5},'
         '"context":{"sensors":["hall temperature"],"tokens":8,"left_out":["attic humidity"],'
-        '"mode":"on_demand","absorbed":0,"turns":0,"forgotten":0},'
+        '"mode":"on_demand","absorbed":0,"turns":0,"forgotten":0,"refused":0},'
         '"grounding":null,"model":"bundled@0123abcd"}'
     )
 

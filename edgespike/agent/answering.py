@@ -264,6 +264,7 @@ def _use(prepared: Prepared) -> ContextUse:
         mode=prepared.mode,
         absorbed=prepared.absorbed,
         turns=prepared.turns,
+        refused=prepared.refused,
         forgotten=0 if prepared.dialogue is None else prepared.dialogue.forgotten,
     )
 

@@ -88,7 +88,7 @@ class ContextUse:
 
     `mode`: "warm", "on_demand", or "dialogue" where a dialogue went on. `absorbed` of the tokens
     had been read before the prompt came. `turns` of the dialogue were still in it, `forgotten` no
-    longer.
+    longer. The node doesn't keep `refused` further channels, for lack of room.
     """
 
     sensors: tuple[str, ...] = ()
@@ -98,6 +98,7 @@ class ContextUse:
     absorbed: int = 0
     turns: int = 0
     forgotten: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def _parse_answer(body: Mapping[str, Any]) -> Answer:
             whole_of(context, "tokens"),
             texts_of(context, "left_out"),
             text_of(context, "mode") if "mode" in context else "on_demand",
-            *(whole_of(context, key) for key in ("absorbed", "turns", "forgotten")),
+            *(whole_of(context, key) for key in ("absorbed", "turns", "forgotten", "refused")),
         ),
         grounding=grounding if isinstance(grounding, dict) else None,
         model=text_of(body, "model") if body.get("model") is not None else None,

@@ -177,7 +177,7 @@ def turn(
     asked = _question(tokenizer, template, question)
     if len(asked.ids) > budget:
         raise DataError(f"the question needs {len(asked.ids)} tokens {_room(budget)}")
-    found = relevance(picture.channels, question, previous)
+    found = relevance(picture.channels, question, previous, picture.refused)
     focus, used = _focus(
         picture.channels,
         found,

@@ -357,7 +357,8 @@ class Desk:
         self._send(job, payload, reply.seq)
         if isinstance(reply, Answer) and not job.own:
             last = self._settings().topic("last")
-            self._connection.publish(last, payload, qos=1, retain=True)
+            fitted = self._outbox.fitted(last, payload) or payload
+            self._connection.publish(last, fitted, qos=1, retain=True)
             self._inferences.tell(job, reply)
 
     def _send(self, job: Job, payload: bytes, seq: int = 0) -> None:

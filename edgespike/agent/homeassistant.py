@@ -234,8 +234,8 @@ class HomeAssistant:
         payload = json.dumps(facts, ensure_ascii=False).encode()
         if self._withdrawn is None:
             self._remember(self._topic)
-        self._connection.publish(self._topic, payload, qos=1, retain=True)
-        self._log.info("homeassistant_announced", topic=self._topic)
+        if self._connection.publish(self._topic, payload, qos=1, retain=True) is not None:
+            self._log.info("homeassistant_announced", topic=self._topic)
 
     def _remember(self, topic: str | None) -> None:
         try:

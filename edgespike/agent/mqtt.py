@@ -37,6 +37,7 @@ from edgespike.agent.events import (
     ConnectionEvent,
     Incoming,
     Lost,
+    Oversized,
     Published,
     RetainUnavailable,
     SubscriptionRefused,
@@ -234,7 +235,10 @@ class Connection:
         `Published` will carry (QoS 1), or None when there is no connection or no room, or the
         broker takes no packets of this size.
         """
-        if not self._connected or not self.fits(topic, payload, correlation):
+        if not self._connected:
+            return None
+        if not self.fits(topic, payload, correlation):
+            self._on_event(Oversized(self.link.name, topic, len(payload)))
             return None
         properties = _properties(PacketTypes.PUBLISH)
         properties.PayloadFormatIndicator = int(text)

@@ -170,6 +170,18 @@ def parse_reply(payload: bytes) -> Reply:
     raise DataError(f"unknown reply type {kind!r}")
 
 
+def shortened(payload: bytes) -> bytes:
+    """An answer or alert in bytes without its lists of sensors' names, and with `shortened` in its
+    `context`: most of its size, where there are many. Any other message as it is.
+    """
+    body = json_object(payload.decode())
+    context = body.get("context")
+    if not isinstance(context, dict):
+        return payload
+    body["context"] = {**context, "sensors": [], "left_out": [], "shortened": True}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
 def _parse_answer(body: Mapping[str, Any]) -> Answer:
     reason = text_of(body, "finish_reason")
     if reason not in get_args(FinishReason):

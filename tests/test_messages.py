@@ -319,3 +319,11 @@ def test_what_is_no_reply_is_refused(payload: bytes) -> None:
 def test_any_bytes_are_no_reply_but_never_an_accident(payload: bytes) -> None:
     with pytest.raises(DataError):
         parse_reply(payload)
+
+
+@pytest.mark.parametrize("key", ["id", "max_tokens"])
+def test_a_number_without_end_is_refused_in_words_for_the_sender(key: str) -> None:
+    """Python's own words would be about a setting of its interpreter."""
+    refused = refusal('{"prompt": "hi", "' + key + '": ' + "9" * 5000 + "}")
+    assert "(a number has 5000 digits)" in str(refused)
+    assert refusal('{"prompt": "hi", "max_tokens": ' + "9" * 1000 + "}").code == "bad_request"

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgespike.sensing.decoders.generic import decode_plain
 from edgespike.sensing.decoders.reading import MAX_KEY_CHARS, MAX_READINGS, Origin, Reading
-from edgespike.sensing.values import load_json
+from edgespike.sensing.values import load_json, load_text
 
 MAX_PROPERTIES = 4096
 """Properties whose units are remembered."""
@@ -35,7 +35,7 @@ class Homie:
             return [r for key, unit in described for r in self._use(origin.device, key, unit)]
         node, _, name = origin.key.rpartition("_")
         if name == "$unit":
-            return self._use(origin.device, node, payload.decode().strip())
+            return self._use(origin.device, node, load_text(payload))
         if name.startswith("$"):
             return []
         return [self._read(origin, node, name, r.raw) for r in decode_plain(origin, payload, at)]

@@ -160,7 +160,8 @@ class Desk:
     def expire(self) -> None:
         """Say so to those whose prompts waited too long."""
         for job in self._inbox.expire():
-            self._fail(job, "expired", "the deadline passed while the prompt waited")
+            why = ": this node is paused" if self._inbox.paused else ""
+            self._fail(job, "expired", f"the deadline passed while the prompt waited{why}")
 
     def started(self, job: Job) -> None:
         """The answer to `job` is being made."""

@@ -101,6 +101,17 @@ def test_silence_of_a_node_that_is_paused_points_to_that(
     assert peer.final("p").body["message"].endswith("waited: this node is paused")
 
 
+def test_a_question_that_the_broker_takes_no_packet_for_is_refused_at_once(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path, "max_packet_size 1000\n", anonymous=True)
+    broker.start()
+    done = run("ask", "x" * 2000, "--broker", broker.url, "--node", NODE, "--timeout", "50")
+    broker.stop()
+    assert done.returncode == 65
+    assert done.stderr == (
+        "edgespike: the broker takes no question of this size: ask a shorter one\n"
+    )
+
+
 def test_ask_passes_on_why_a_prompt_was_refused(online: DaemonProcess, broker: Mosquitto) -> None:
     done = run("ask", "x", "--broker", broker.url, "--node", NODE, "-n", "9999999")
     assert done.returncode == 65

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from edgespike.agent import mqtt
-from edgespike.agent.events import ConnectionEvent, Incoming, Lost
+from edgespike.agent.events import ConnectionEvent, Incoming, Lost, Oversized
 from edgespike.config import Broker, Tls
 from edgespike.errors import DataError, EdgespikeError, InternalError, UnavailableError, UsageError
 from edgespike.messages import Answer, ErrorReply, Reply, new_id, parse_reply
@@ -170,6 +170,10 @@ class Client:
                         raise UnavailableError(self._silence(question.timeout_s, taken))
                     case Lost():
                         raise unreachable(self._broker, event.reason)
+                    case Oversized():
+                        raise DataError(
+                            "the broker takes no question of this size: ask a shorter one"
+                        )
                     case Incoming(topic=self._responses):
                         reply = parse_reply(event.payload)
                         if reply.id != id:

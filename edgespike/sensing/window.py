@@ -309,6 +309,8 @@ class Sensing:
             return 0  # an older record of a pack: what is known is newer
         if number is not None:
             sent = reading.unit or value.unit or slot.facts.unit or ""
+            if not sent and reading.unit is None:
+                sent = slot.sent or ""  # what doesn't tell its unit has no other than before
             if sent != slot.sent:
                 self._use_unit(slot, channel, sent)
             if slot.converted:

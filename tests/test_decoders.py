@@ -386,7 +386,7 @@ def test_readings_that_no_working_sensor_gives_are_dropped() -> None:
         ("zigbee2mqtt", "zigbee2mqtt/hall"),
         ("plain-json", "plant/hall/report"),
         ("esphome", "hall/sensor/temperature/state"),
-        ("homie", "homie/hall/node/temperature"),
+        ("homie", "homie/hall/temperature/temperature"),
     ],
 )
 def test_the_end_of_a_text_in_c_is_no_part_of_it(profile: str, topic: str) -> None:

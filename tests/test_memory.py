@@ -251,16 +251,16 @@ def test_a_value_that_comes_before_its_unit_after_a_restart_loses_neither_unit_n
 ) -> None:
     """Homie's units are messages of their own, which a broker sends in any order."""
     ear = sensing("homie")
-    ear.ingest("homie/hall/air/temperature/$unit", "°F".encode(), T0)
+    ear.ingest("homie/hall/temperature/temperature/$unit", "°F".encode(), T0)
     for minute, degrees in enumerate((70.0, 68.0, 72.5)):
-        ear.ingest("homie/hall/air/temperature", str(degrees).encode(), T0 + 60 * minute)
+        ear.ingest("homie/hall/temperature/temperature", str(degrees).encode(), T0 + 60 * minute)
     new = again(ear, tmp_path / "w", Clock(T0 + 500, 1100.0, "boot-1"), "homie")
-    new.ingest("homie/hall/air/temperature", b"72.5", T0 + 501, retained=True)
-    new.ingest("homie/hall/air/temperature", b"71.0", T0 + 502)
+    new.ingest("homie/hall/temperature/temperature", b"72.5", T0 + 501, retained=True)
+    new.ingest("homie/hall/temperature/temperature", b"71.0", T0 + 502)
     view = views(new, T0 + 502)["hall temperature"]
     assert (view.text, view.unit, view.minimum) == ("71.0", "°F", "68.0")
-    new.ingest("homie/hall/air/temperature/$unit", b"", T0 + 503)
-    new.ingest("homie/hall/air/temperature", b"71.5", T0 + 504)
+    new.ingest("homie/hall/temperature/temperature/$unit", b"", T0 + 503)
+    new.ingest("homie/hall/temperature/temperature", b"71.5", T0 + 504)
     assert views(new, T0 + 504)["hall temperature"].unit == ""
 
 

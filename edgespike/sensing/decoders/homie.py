@@ -43,8 +43,9 @@ class Homie:
     def _read(self, origin: Origin, node: str, name: str, raw: str) -> Reading:
         property = (origin.device, origin.key)
         reading = Reading(
-            f"{node}.{name}", name, raw, unit=self._units.get(property), sensor=node,
-            aside=node.startswith("$"),
+            f"{node}.{name}", name, raw, unit=self._units.get(property),
+            # The oven's temperature isn't the kitchen's, even where the oven is its only node.
+            sensor="" if node == name else node, crowded=True, aside=node.startswith("$"),
         )  # fmt: skip
         if reading.unit is None and len(self._bare) < MAX_PROPERTIES:
             self._bare[property] = reading

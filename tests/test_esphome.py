@@ -96,6 +96,7 @@ def test_home_assistants_statestream() -> None:
         ("homeassistant/climate/hall/current_temperature", "20.5"),
         ("homeassistant/climate/hall/temperature", "22"),
         ("homeassistant/climate/hall/current_humidity", "41"),
+        ("homeassistant/weather/home/wind_speed", "11"),
         ("homeassistant/climate/hall/humidity", "50"),  # is wished for, as its temperature is
         ("homeassistant/climate/hall/min_humidity", "30"),
         ("homeassistant/climate/hall/max_humidity", "99"),
@@ -110,5 +111,6 @@ def test_home_assistants_statestream() -> None:
         "garage door": "closed",
         "hall current temperature": "20.5 °C",
         "hall current humidity": "41 %",
+        "home wind speed": "11",  # km/h, mph, m/s: nobody says
         "blind current position": "40 %",
     }

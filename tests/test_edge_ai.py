@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NODE, DaemonProcess, Mosquitto, Peer
+from conftest import NODE, WAIT, DaemonProcess, Mosquitto, Peer
 from test_daemon import LONG
 
 from edgespike.agent.edge_ai import Inferences
@@ -73,6 +75,30 @@ def test_an_answer_is_published_in_the_envelope_on_the_topic_of_the_standard(
     assert again.body["tags"]["sourceMessageID"] == asked.body["id"]
     assert again.body["identifier"] != identifier
     plant.close()
+
+
+def test_a_broker_that_takes_no_inference_is_named_in_the_log(
+    tmp_path: Path, chatter: Path
+) -> None:
+    (tmp_path / "rules").write_text("topic readwrite edgespike/#\n")
+    broker = Mosquitto(tmp_path, f"acl_file {tmp_path}/rules\n", anonymous=True)
+    broker.start()
+    peer = Peer(broker.port, "edgespike/#")
+    daemon = DaemonProcess(tmp_path, broker.port, chatter, edge_ai={"device": DEVICE}).start()
+    peer.status("online")
+    for id in ("a", "b"):  # the answer itself doesn't suffer
+        peer.prompt({"prompt": "hello", "id": id, "max_tokens": 2})
+        assert peer.final(id).body["type"] == "answer"
+    end = time.monotonic() + WAIT
+    while len(daemon.events("inference_refused")) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    refused = daemon.events("inference_refused")[0]
+    assert refused["topic"].startswith(f"{DEVICE}/chatter/")
+    assert refused["reason"] == "Not authorized"
+    peer.close()
+    daemon.kill()
+    broker.stop()
 
 
 class Listening:

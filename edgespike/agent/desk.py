@@ -201,6 +201,7 @@ class Desk:
         """The broker answered for a QoS 1 message; `refused` says why it didn't take it."""
         final = self._outbox.confirmed(message)
         if final is None:
+            self._inferences.confirmed(message, refused)
             return
         if refused:
             # Sending it again would be refused again, and would keep later prompts waiting.

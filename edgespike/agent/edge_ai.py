@@ -12,6 +12,8 @@ import hashlib
 import json
 import re
 
+import structlog
+
 from edgespike.agent.inbox import Job
 from edgespike.agent.mqtt import Connection
 from edgespike.config import Config
@@ -31,13 +33,23 @@ class Inferences:
     def __init__(self, settings: Config, connection: Connection) -> None:
         self._device = settings.edge_ai.device
         self._connection = connection
+        self._unconfirmed: dict[int, str] = {}
+        self._log = structlog.get_logger()
 
     def tell(self, job: Job, answer: Answer) -> None:
         """A prompt was answered. What was cancelled before the model had it is no inference."""
         if self._device is not None and answer.model is not None:
             name, _, version = answer.model.rpartition("@")
             topic = f"{self._device}/{_level(name)}/{_level(version)}/inference"
-            self._connection.publish(topic, envelope(job, answer), qos=1)
+            message = self._connection.publish(topic, envelope(job, answer), qos=1)
+            if message is not None:
+                self._unconfirmed[message] = topic
+
+    def confirmed(self, message: int, refused: str | None) -> None:
+        """The broker answered for a QoS 1 message; `refused` says why it didn't take it."""
+        topic = self._unconfirmed.pop(message, None)
+        if topic is not None and refused:
+            self._log.error("inference_refused", topic=topic, reason=refused)
 
 
 def envelope(job: Job, answer: Answer) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgespike.engine.model import Model
 from edgespike.messages import Answer, PromptRequest
 from edgespike.model.bundled import bundled_model
 from edgespike.prompting import BUNDLED, PromptTemplate, render
+from edgespike.prompting.question import Name, Question
 from edgespike.prompting.relevance import relevance
 from edgespike.sensing import Sensing
 
@@ -378,7 +379,7 @@ def test_what_is_given_up_while_it_is_prepared_costs_no_more(
 
 
 def test_a_sensor_that_there_is_no_room_for_is_unknown_and_counted(
-    model: Model, settings: Callable[..., Config]
+    model: Model, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Words can mean a workshop or a garage: no sensor may stand in for one that isn't kept."""
     node = Node(model, settings(context={"max_channels": 2, "mode": "on_demand"}))
@@ -407,6 +408,17 @@ def test_a_sensor_that_there_is_no_room_for_is_unknown_and_counted(
         found = relevance(channels.channels, question, refused=channels.refused)
         assert 1 in (*found.match, *found.maybe), question
         assert found.unknown == (), question
+    # Names that the question says nothing of cost it nothing.
+    asked_of: list[int] = []
+
+    def counted(text: str, names: Sequence[Name]) -> Question:
+        asked_of.append(len(names))
+        return Question(text, names)
+
+    monkeypatch.setattr("edgespike.prompting.relevance.Question", counted)
+    relevance(channels.channels, "How high is the temperature?", refused=channels.refused)
+    relevance(channels.channels, asked, refused=channels.refused)
+    assert asked_of == [2, 2, 3]
     # Neither one of the same name as another that is kept, nor more than a bound.
     node.sensing.ingest("sensors/garage/humidity", b"61", time.time())
     assert len(node.sensing.picture(0.0).refused) == 2

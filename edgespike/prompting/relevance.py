@@ -15,7 +15,7 @@ from typing import Literal
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
 from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
-from edgespike.prompting.words import HIGH, LOW, singular
+from edgespike.prompting.words import HIGH, LOW, QUANTITIES, singular
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
@@ -68,11 +68,20 @@ def relevance(
     asked = _asked(channels, question)
     high, low = (not end.isdisjoint(asked.words) for end in (HIGH, LOW))
     found = _found(channels, asked, previous)
-    if refused:
-        known = (*channels, *refused)
+    if near := _said(refused, asked):
+        known = (*channels, *near)
         meant = _found(known, _asked(known, question), previous)
         found = _without_others(found, meant, known, len(channels))
     return found if high == low else replace(found, end="highest" if high else "lowest")
+
+
+def _said(refused: Sequence[ChannelView], asked: Question) -> list[ChannelView]:
+    """Those of `refused` of which the question says more than a quantity: looking at all of them
+    would make each question slower, for sensors that can't be answered about.
+    """
+    said = set(map(singular, asked.words))
+    names = [(c, set(map(singular, name_of(c.name, c.quantity).words))) for c in refused]
+    return [c for c, words in names if not said.isdisjoint(words - QUANTITIES or words)]
 
 
 def _asked(channels: Sequence[ChannelView], question: str) -> Question:

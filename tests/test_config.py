@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args
 
 import pytest
 import yaml
+from hypothesis import example as case
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -412,6 +413,7 @@ _YAMLISH = st.text(st.sampled_from("abcd:-[]{}&*!|>'\"#\n ,$?%@`~<1.\t"), max_si
 
 
 @given(_YAMLISH)
+@case('"\n')  # the error is after the last line
 def test_text_like_yaml_is_a_settings_object_or_problems(text: str) -> None:
     try:
         tree = parse(text, "f")

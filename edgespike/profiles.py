@@ -21,9 +21,9 @@ from edgespike.topics import pattern_problem
 Isa = Literal["native", "avx2", "generic"]
 BoardPrecision = Literal["int8", "int4", "fp32", "fp32-rowmajor"]
 KeyValues = Literal["fp32", "int16", "int8"]
-Decoder = Literal["json", "tasmota", "plain", "shelly", "senml", "sparkplug"]
+Decoder = Literal["json", "tasmota", "plain", "shelly", "senml", "sparkplug", "homie"]
 Payload = Literal[
-    "json", "tasmota", "plain", "shelly", "senml", "sparkplug", "availability", "ignore"
+    "json", "tasmota", "plain", "shelly", "senml", "sparkplug", "homie", "availability", "ignore"
 ]
 Unknown = Literal["show", "diagnostic", "ignore"]
 Units = Literal["usual", "declared"]

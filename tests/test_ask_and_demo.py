@@ -88,6 +88,30 @@ def test_silence_of_a_node_that_is_online_points_to_the_access_rules(
     assert "is `edgespike run` running" not in done.stderr
 
 
+def test_silence_of_a_node_that_is_paused_points_to_that(
+    online: DaemonProcess, broker: Mosquitto, peer: Peer
+) -> None:
+    peer.publish(f"edgespike/{NODE}/control", "pause")
+    peer.until(lambda m: m.topic.endswith("/metrics") and m.body["paused"])
+    done = run("ask", "hello", "--broker", broker.url, "--node", NODE, "--timeout", "1")
+    assert done.returncode == 69
+    assert "paused" in done.stderr  # by the node or by the client, whoever is first
+    assert "may this user write" not in done.stderr
+    peer.prompt({"prompt": "hello", "id": "p", "deadline_ms": 100})
+    assert peer.final("p").body["message"].endswith("waited: this node is paused")
+
+
+def test_a_question_that_the_broker_takes_no_packet_for_is_refused_at_once(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path, "max_packet_size 1000\n", anonymous=True)
+    broker.start()
+    done = run("ask", "x" * 2000, "--broker", broker.url, "--node", NODE, "--timeout", "50")
+    broker.stop()
+    assert done.returncode == 65
+    assert done.stderr == (
+        "edgespike: the broker takes no question of this size: ask a shorter one\n"
+    )
+
+
 def test_ask_passes_on_why_a_prompt_was_refused(online: DaemonProcess, broker: Mosquitto) -> None:
     done = run("ask", "x", "--broker", broker.url, "--node", NODE, "-n", "9999999")
     assert done.returncode == 65

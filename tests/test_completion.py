@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from conftest import WAIT
 
 from edgespike.cli import build_parser, main
 from edgespike.cli.shells import SHELLS, commands, script
@@ -87,6 +91,52 @@ def test_an_unknown_shell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -
     assert "bash" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("edgespike comp", "edgespike completion "),
+        ("edgespike config sch", "edgespike config schema "),
+        ("edgespike ask --ti", "edgespike ask --timeout "),
+        ("edgespike ask 'is it warm?' --br", "edgespike ask 'is it warm?' --broker "),
+        ("edgespike ask --node a --ti", "edgespike ask --node a --timeout "),
+        ("edgespike run --config ho", "edgespike run --config home\\ of\\ mine.yaml "),
+        ("edgespike completion f", "edgespike completion fish "),
+    ],
+)
+def test_zsh_completes_what_is_typed(typed: str, completed: str, tmp_path: Path) -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("needs zsh")
+    (tmp_path / "home of mine.yaml").touch()
+    (tmp_path / "_edgespike").write_text(script("zsh", build_parser()))
+    (tmp_path / ".zshrc").write_text(
+        "unset zle_bracketed_paste; PS1='ready> '; stty cols 200\n"
+        f"fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -u -D\n"
+    )
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"ZDOTDIR": str(tmp_path), "TERM": "dumb"}
+    shell = subprocess.Popen(
+        ["zsh", "-d", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+
+    def until(text: str) -> str:
+        seen, end = "", time.monotonic() + WAIT
+        while text not in seen and time.monotonic() < end:
+            if select.select([ours], [], [], 0.1)[0]:
+                seen += os.read(ours, 4096).decode(errors="replace").replace("\a", "")
+        return seen
+
+    try:
+        until("ready> ")
+        os.write(ours, f"{typed}\t".encode())
+        assert completed in until(completed)
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
+
+
 def test_fish_offers_the_same_commands_and_options(tmp_path: Path) -> None:
     if shutil.which("fish") is None:
         pytest.skip("needs fish")
@@ -109,4 +159,7 @@ def test_fish_offers_the_same_commands_and_options(tmp_path: Path) -> None:
     assert set(asked("edgespike ")) == set(commands(build_parser())[0].subcommands)
     assert asked("edgespike config sch") == ["schema"]
     assert asked("edgespike completion b") == ["bash"]
+    (tmp_path / "home of mine.yaml").touch()
+    assert asked("edgespike run --config ho") == ["home of mine.yaml"]
+    assert asked("edgespike ask 'is it warm?' --br") == ["--broker"]
     assert "--timeout" in asked("edgespike ask --")

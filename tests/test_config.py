@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args
 
 import pytest
 import yaml
+from hypothesis import example as case
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,6 +140,9 @@ def test_every_error_is_reported_at_once_with_its_line_and_the_nearest_key(probl
         ("prometheus: {listen: 9464}", "must be an address and a port"),
         ("prometheus: {listen: '127.0.0.1:99999'}", "must be an address and a port"),
         ("homeassistant: {prefix: 'a/#'}", "no + or #"),
+        ("edge_ai: {device: 'a/+'}", "no + or #"),
+        ("edge_ai: {device: a/b/}", "has no empty level"),
+        ("edge_ai: {device: $SYS/a}", "topics that begin with $ are the broker's"),
         ("profile_dirs: [nowhere]", "1: profile_dirs: no such directory: "),
         ("a: 1\na: 2", "2: a: given twice (first in line 1)"),
         ("node: !secret x", "${ENVIRONMENT} or {credential: name}"),
@@ -409,6 +413,7 @@ _YAMLISH = st.text(st.sampled_from("abcd:-[]{}&*!|>'\"#\n ,$?%@`~<1.\t"), max_si
 
 
 @given(_YAMLISH)
+@case('"\n')  # the error is after the last line
 def test_text_like_yaml_is_a_settings_object_or_problems(text: str) -> None:
     try:
         tree = parse(text, "f")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from edgespike.config import Config, load_config
 from edgespike.engine.model import Model
 from edgespike.messages import Answer, PromptRequest
 from edgespike.model.bundled import bundled_model
-from edgespike.prompting import PromptTemplate
+from edgespike.prompting import BUNDLED, PromptTemplate, render
+from edgespike.prompting.question import Name, Question
+from edgespike.prompting.relevance import relevance
 from edgespike.sensing import Sensing
 
 
@@ -337,3 +339,89 @@ def test_prompts_and_dialogues_share_the_pool(node: Node) -> None:
         node.finish(node.begin(KITCHEN), node.begin(CELLAR, max_tokens=2000))
         node.finish(node.begin(KITCHEN, "b"), node.begin(CELLAR, "c"))
     assert node.ask(KITCHEN, "a").context.turns == 1
+
+
+@pytest.mark.parametrize(("cancelled", "reason"), [(True, "cancelled"), (False, "deadline")])
+def test_what_is_given_up_while_it_is_prepared_costs_no_more(
+    model: Model,
+    settings: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    cancelled: bool,
+    reason: str,
+) -> None:
+    """A long question takes a while to prepare: its deadline passes, or its cancel comes then."""
+    node = Node(model, settings(prompts={"parallel": 1}, dialogues={"resident": 1}))
+    node.hear("kitchen", temperature=21.5)
+    job = Job(PromptRequest("p", "hot?"), Key("p", "r"), b"", None, 0.0, 9.0, 9.0, dialogue="d")
+    now = [1.0]
+    answerer = Answerer(model, TEMPLATE, node.contexts, settings, clock=lambda: now[0])
+    prepare = node.contexts.prepare
+
+    def slowly(*given: Any) -> Any:
+        prepared = prepare(*given)
+        if cancelled:
+            job.cancelled = True
+        else:
+            now[0] = 10.0
+        return prepared
+
+    monkeypatch.setattr(node.contexts, "prepare", slowly)
+    monkeypatch.setattr(
+        "edgespike.agent.answering.Grounds", lambda *_: pytest.fail("it was prepared further")
+    )
+    for _ in range(20):  # each has given back its place in the model's memory
+        now[0], job.cancelled = 1.0, False
+        reply = answerer.begin(job, lambda *_: None)
+        assert isinstance(reply, Answer)
+        assert (reply.text, reply.finish_reason, reply.usage.prompt_tokens) == ("", reason, 0)
+    assert reply.timing.queue_ms == 1000.0
+    assert reply.timing.total_ms == (1000.0 if cancelled else 10000.0)
+
+
+def test_a_sensor_that_there_is_no_room_for_is_unknown_and_counted(
+    model: Model, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words can mean a workshop or a garage: no sensor may stand in for one that isn't kept."""
+    node = Node(model, settings(context={"max_channels": 2, "mode": "on_demand"}))
+    node.hear("garage", temperature=11.5, humidity=40)
+    asked = "What is the workshop temperature?"
+    assert node.sensing.picture(0.0).refused == ()
+    before = node.ask(asked)
+    assert before.context.refused == 0
+    node.hear("workshop", temperature=30)
+    node.hear("garage", battery=90)
+    node.hear("workshop", temperature=31)
+    channels = node.sensing.picture(0.0)
+    assert [c.name for c in channels.refused] == ["workshop temperature", "garage battery"]
+    assert node.ask(asked).context.refused == 2
+    block = render(
+        channels, asked, tokenizer=model.tokenizer, template=BUNDLED, budget=BUNDLED.budget
+    )
+    assert "There is no sensor called workshop temperature." in block.statements
+    assert "The garage temperature is 11.5 °C." not in block.statements
+    found = relevance(channels.channels, asked, refused=channels.refused)
+    assert (found.match, found.unknown) == ((), ("workshop temperature",))
+    assert found.near == (1,)  # what it would have answered
+    assert relevance(channels.channels, asked).match == (1,)
+    # What is there is found as before, also where one that isn't fits, too.
+    for question in ("What is the garage temperature?", "How is the garage?", "How warm is it?"):
+        found = relevance(channels.channels, question, refused=channels.refused)
+        assert 1 in (*found.match, *found.maybe), question
+        assert found.unknown == (), question
+    # Names that the question says nothing of cost it nothing.
+    asked_of: list[int] = []
+
+    def counted(text: str, names: Sequence[Name]) -> Question:
+        asked_of.append(len(names))
+        return Question(text, names)
+
+    monkeypatch.setattr("edgespike.prompting.relevance.Question", counted)
+    relevance(channels.channels, "How high is the temperature?", refused=channels.refused)
+    relevance(channels.channels, asked, refused=channels.refused)
+    assert asked_of == [2, 2, 3]
+    # Neither one of the same name as another that is kept, nor more than a bound.
+    node.sensing.ingest("sensors/garage/humidity", b"61", time.time())
+    assert len(node.sensing.picture(0.0).refused) == 2
+    for number in range(50):
+        node.hear(f"room {number}", temperature=20)
+    assert len(node.sensing.picture(0.0).refused) == 4 * 2

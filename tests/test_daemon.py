@@ -237,6 +237,12 @@ def test_a_cancel_ends_a_prefill_in_its_middle(shared_daemon: DaemonProcess, ask
     assert body["timing"]["first_token_ms"] is None
 
 
+def test_reading_a_question_is_not_waiting(shared_daemon: DaemonProcess, asker: Peer) -> None:
+    asker.prompt({"prompt": MANY_TOKENS, "id": "r1", "max_tokens": 1})
+    timing = asker.final("r1").body["timing"]
+    assert timing["queue_ms"] < timing["first_token_ms"] / 10
+
+
 def test_a_waiting_prompt_is_cancelled(shared_daemon: DaemonProcess, asker: Peer) -> None:
     asker.prompt({**LONG, "id": "c3"})
     asker.until(chunk("c3"))
@@ -268,7 +274,7 @@ def test_reload_changes_limits_and_names_what_needs_a_restart(
     online.settings.write_text(json.dumps(settings))
     peer.publish(f"edgespike/{NODE}/control", "reload")
     peer.prompt({"prompt": "hello " * 40, "id": "x1"})
-    assert peer.final().body["code"] == "too_large"
+    assert peer.final("x1").body["code"] == "too_large"
     assert online.events("reloaded")[0]["needs_restart"] == ["model"]
 
 

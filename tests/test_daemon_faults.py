@@ -469,20 +469,41 @@ def test_a_reply_that_the_broker_refuses_does_not_block_the_next(
     broker.stop()
 
 
-def test_an_answer_larger_than_the_broker_takes_is_an_error(tmp_path: Path, chatter: Path) -> None:
+def test_what_is_larger_than_the_broker_takes_is_shortened_refused_or_logged(
+    tmp_path: Path, chatter: Path
+) -> None:
     home = tmp_path / "mosquitto"
     home.mkdir()
-    broker = Mosquitto(home)
-    text = broker._configuration.read_text()
-    broker._configuration.write_text(f"{text}max_packet_size 1000\n")
+    broker = Mosquitto(home, "max_packet_size 1000\n", anonymous=True)
     broker.start()
     peer = Peer(broker.port, "edgespike/#")
-    daemon = DaemonProcess(tmp_path, broker.port, chatter).start()
+    daemon = DaemonProcess(tmp_path, broker.port, chatter, homeassistant={"enabled": True}).start()
     peer.status("online")
-    peer.prompt({"prompt": "hello", "id": "g1", "max_tokens": 2000})
-    assert peer.final("g1").body["code"] == "too_large"
+    for _ in range(2):
+        peer.prompt({"prompt": "hello", "id": "g1", "max_tokens": 2000})
+        assert peer.final("g1").body["code"] == "too_large"
     peer.prompt({"prompt": "hello", "id": "g2", "max_tokens": 2})
-    assert peer.final("g2").body["type"] == "answer"
+    answer = peer.final("g2").body
+    assert answer["type"] == "answer"
+    assert "shortened" not in answer["context"]
+    # The names of many sensors are most of an answer, and not what was asked for.
+    for number in range(60):
+        peer.publish(f"sensors/cellar-{number}/humidity", "61")
+    for _ in range(50):  # sensors come over a connection of their own
+        peer.prompt({"prompt": "hello", "id": "g3", "max_tokens": 2})
+        answer = peer.final("g3").body
+        if answer["type"] == "error" or "shortened" in answer["context"]:
+            break
+    assert (answer["type"], answer["context"]["shortened"]) == ("answer", True)
+    assert answer["context"]["sensors"] == []
+    assert answer["text"]
+    assert peer.until(lambda m: m.topic.endswith("/last")).body == answer
+    # What can't be sent at all is said once, however often it is tried.
+    discovery = f"homeassistant/device/edgespike_{NODE}/config"
+    logged = [event["topic"] for event in daemon.events("too_large_for_broker")]
+    assert {discovery, f"edgespike/{NODE}/event"} <= set(logged)
+    assert len(logged) == len(set(logged))
+    assert daemon.events("homeassistant_announced") == []
     assert len(daemon.events("connected")) == 2
     peer.close()
     daemon.kill()

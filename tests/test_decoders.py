@@ -326,6 +326,9 @@ def test_plain_topics_name_device_and_quantity_by_their_last_levels() -> None:
         (b"Stand-by", "Stand-by"),
         (b"123456789012345678901234567890", "1.23456789012e+29"),
         (b"21.49999999999999999999999999", "21.5"),
+        (b"21.5\0", "21.5"),  # a text of C with its end
+        (b"\xef\xbb\xbf21.5\r\n", "21.5"),
+        (b"ON\0\0", "on"),
     ],
 )
 def test_a_value_stays_as_the_sensor_wrote_it(payload: bytes, shown: str) -> None:
@@ -378,9 +381,30 @@ def test_readings_that_no_working_sensor_gives_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("profile", "topic"),
+    [
+        ("zigbee2mqtt", "zigbee2mqtt/hall"),
+        ("plain-json", "plant/hall/report"),
+        ("esphome", "hall/sensor/temperature/state"),
+        ("homie", "homie/hall/temperature/temperature"),
+    ],
+)
+def test_the_end_of_a_text_in_c_is_no_part_of_it(profile: str, topic: str) -> None:
+    """What sizeof instead of strlen sends: a number would be a word, JSON no JSON."""
+    plain = b"\xef\xbb\xbf21.5\0"  # with a byte order mark as well
+    payload = b'{"temperature": 21.5}\0' if profile in ("zigbee2mqtt", "plain-json") else plain
+    ear = sensing(profile, **({"topics": ("plant/{device}/report",)} if "plain" in profile else {}))
+    ear.ingest(topic, payload, NOW)
+    assert [(view.name, view.number) for view in ear.picture(NOW).channels] == [
+        ("hall temperature", 21.5)
+    ]
+
+
+@pytest.mark.parametrize(
     ("payload", "online"),
     [
         (b"online", True),
+        (b"online\0", True),
         (b"Online", True),
         (b'{"state":"online"}', True),
         (b"true", True),

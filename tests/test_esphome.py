@@ -95,6 +95,13 @@ def test_home_assistants_statestream() -> None:
         ("homeassistant/sensor/living_room_temperature/unit_of_measurement", '"°C"'),
         ("homeassistant/climate/hall/current_temperature", "20.5"),
         ("homeassistant/climate/hall/temperature", "22"),
+        ("homeassistant/climate/hall/current_humidity", "41"),
+        ("homeassistant/weather/home/wind_speed", "11"),
+        ("homeassistant/climate/hall/humidity", "50"),  # is wished for, as its temperature is
+        ("homeassistant/climate/hall/min_humidity", "30"),
+        ("homeassistant/climate/hall/max_humidity", "99"),
+        ("homeassistant/light/desk/min_mireds", "153"),
+        ("homeassistant/light/desk/max_color_temp_kelvin", "6500"),
         ("homeassistant/climate/hall/friendly_name", '"Hall"'),
         ("homeassistant/cover/blind/current_position", "40"),
         ("homeassistant/automation/night/state", "on"),
@@ -103,5 +110,7 @@ def test_home_assistants_statestream() -> None:
         "porch motion": "motion",
         "garage door": "closed",
         "hall current temperature": "20.5 °C",
+        "hall current humidity": "41 %",
+        "home wind speed": "11",  # km/h, mph, m/s: nobody says
         "blind current position": "40 %",
     }

@@ -217,6 +217,8 @@ def test_home_assistant_finds_the_node_and_every_entity_works(
         command = render(select["command_template"], option.encode())
         hass.publish(select["command_topic"], command)
         measured = state(name, option).payload
+    # Not the mean: one prompt that waited for a minute would tell of a slow node for an hour.
+    assert found["first_token"]["value_template"] == "{{ value_json.recent.first_token_p50_ms }}"
     for name, entity in found.items():
         if entity.get("state_class") == "measurement":
             assert float(render(entity["value_template"], measured)) >= 0, name

@@ -51,13 +51,13 @@ def home(**source: Any) -> Sensing:
     return ear
 
 
-def again(ear: Sensing, path: Path, now: Clock, **source: Any) -> Sensing:
+def again(ear: Sensing, path: Path, now: Clock, *profiles: str, **source: Any) -> Sensing:
     """What a new process knows at `now`."""
     save(path, ear.remembered(), SAVED)
     found = load(path)
     assert found is not None
     memory, saved = found
-    new = sensing(**source)
+    new = sensing(*profiles, **source)
     new.recall(memory, now.since(saved), saved.wall, now.wall)
     return new
 
@@ -244,6 +244,24 @@ def test_ages_stay_right_when_the_clock_is_set(jump: float) -> None:
     assert after == before
     assert (new.age_s, new.stale) == (0, False)
     assert ear.changes_since(ear.revision, T0 + 502 + jump)[1] == ()
+
+
+def test_a_value_that_comes_before_its_unit_after_a_restart_loses_neither_unit_nor_history(
+    tmp_path: Path,
+) -> None:
+    """Homie's units are messages of their own, which a broker sends in any order."""
+    ear = sensing("homie")
+    ear.ingest("homie/hall/temperature/temperature/$unit", "°F".encode(), T0)
+    for minute, degrees in enumerate((70.0, 68.0, 72.5)):
+        ear.ingest("homie/hall/temperature/temperature", str(degrees).encode(), T0 + 60 * minute)
+    new = again(ear, tmp_path / "w", Clock(T0 + 500, 1100.0, "boot-1"), "homie")
+    new.ingest("homie/hall/temperature/temperature", b"72.5", T0 + 501, retained=True)
+    new.ingest("homie/hall/temperature/temperature", b"71.0", T0 + 502)
+    view = views(new, T0 + 502)["hall temperature"]
+    assert (view.text, view.unit, view.minimum) == ("71.0", "°F", "68.0")
+    new.ingest("homie/hall/temperature/temperature/$unit", b"", T0 + 503)
+    new.ingest("homie/hall/temperature/temperature", b"71.5", T0 + 504)
+    assert views(new, T0 + 504)["hall temperature"].unit == ""
 
 
 def test_a_window_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:

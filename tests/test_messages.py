@@ -112,6 +112,25 @@ def test_a_refusal_carries_the_id_that_was_given() -> None:
 
 
 @pytest.mark.parametrize(
+    ("payload", "id"),
+    [
+        ({"prompt": "x" * 99, "id": "q"}, "q"),
+        ({"prompt": 'not "id": "this" ' * 9, "id": 7}, "7"),
+        ('{"id": "q", "prompt": "' + "x" * 99, "q"),
+        ('{"id": "q", "prompt"', "q"),
+        (b'{"id": "q", "prompt": "\xff"}', "q"),
+        ({"prompt": "x" * 99, "id": "a/b"}, "made"),
+        ({"prompt": "x" * 99, "id": "+" * 65}, "made"),
+        ('a text with "id": "q"' * 9, "made"),
+    ],
+)
+def test_who_sends_what_cannot_be_parsed_is_told_by_the_id_that_is_listened_for(
+    payload: Any, id: str
+) -> None:
+    assert refusal(payload, max_bytes=80).id == id
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ({"prompt": "x", "max_token": 5}, "did you mean 'max_tokens'"),
@@ -268,7 +287,7 @@ def test_an_answer_on_the_wire_is_as_documented() -> None:
         '"usage":{"prompt_tokens":10,"completion_tokens":4},'
         '"timing":{"queue_ms":0.5,"first_token_ms":20.0,"total_ms":40.0,"tokens_per_s":99.5},'
         '"context":{"sensors":["hall temperature"],"tokens":8,"left_out":["attic humidity"],'
-        '"mode":"on_demand","absorbed":0,"turns":0,"forgotten":0},'
+        '"mode":"on_demand","absorbed":0,"turns":0,"forgotten":0,"refused":0},'
         '"grounding":null,"model":"bundled@0123abcd"}'
     )
 
@@ -300,3 +319,11 @@ def test_what_is_no_reply_is_refused(payload: bytes) -> None:
 def test_any_bytes_are_no_reply_but_never_an_accident(payload: bytes) -> None:
     with pytest.raises(DataError):
         parse_reply(payload)
+
+
+@pytest.mark.parametrize("key", ["id", "max_tokens"])
+def test_a_number_without_end_is_refused_in_words_for_the_sender(key: str) -> None:
+    """Python's own words would be about a setting of its interpreter."""
+    refused = refusal('{"prompt": "hi", "' + key + '": ' + "9" * 5000 + "}")
+    assert "(a number has 5000 digits)" in str(refused)
+    assert refusal('{"prompt": "hi", "max_tokens": ' + "9" * 1000 + "}").code == "bad_request"

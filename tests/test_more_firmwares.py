@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from hearing import NOW, encoded, heard, sensing
 
+from edgespike.sensing.decoders import Origin, homie
+from edgespike.sensing.decoders.homie import Homie
+
 CASES: dict[str, tuple[tuple[tuple[str, Any], ...], dict[str, str]]] = {
     "rtl-433": (
         (
@@ -197,9 +200,43 @@ CASES: dict[str, tuple[tuple[tuple[str, Any], ...], dict[str, str]]] = {
             ("homie/kitchen/sensor/temperature/$unit", "°C"),
             ("homie/kitchen/$stats/uptime", "1234"),
             ("homie/kitchen/$name", "Kitchen"),
+            ("homie/kitchen/sensor/$name", "Sensor"),
+            ("homie/kitchen/sensor/temperature/$name", "Temperature"),
+            # Of two nodes that measure the same neither is the other, nor those of an array.
+            ("homie/kitchen/oven/temperature/$unit", "°F"),
+            ("homie/kitchen/oven/temperature", "390"),
+            ("homie/kitchen/relay-1/on", "true"),
+            ("homie/kitchen/relay-2/on", "false"),
+            ("homie/kitchen/relay-2/on/set", "true"),
+            ("homie/kitchen/lights_0/intensity", "40"),
+            ("homie/kitchen/lights_1/intensity", "50"),
+            ("homie/kitchen/lights_1/intensity/$unit", "#"),
             ("homie/5/cellar/sensor/humidity", "44"),
+            (
+                "homie/5/cellar/$description",
+                {
+                    "homie": "5.0",
+                    "nodes": {"sensor": {"properties": {"humidity": {"unit": "%"}}}},
+                },
+            ),
+            ("homie/5/cellar/sensor/humidity/set", "50"),
+            ("homie/5/cellar/sensor/humidity/$target", "50"),
+            ("homie/5/barn/weight/weight", "7"),
+            (
+                "homie/5/barn/$description",
+                {"nodes": [{"id": "weight", "properties": [{"id": "weight", "unit": "kg"}]}]},
+            ),
         ),
-        {"kitchen temperature": "21.5", "cellar humidity": "44"},
+        {
+            "kitchen sensor temperature": "21.5 °C",
+            "kitchen oven temperature": "390 °F",
+            "kitchen relay-1 on": "on",
+            "kitchen relay-2 on": "off",
+            "kitchen lights_0 intensity": "40",
+            "kitchen lights_1 intensity": "50",
+            "cellar sensor humidity": "44 %",
+            "barn weight": "7 kg",
+        },
     ),
 }
 
@@ -232,3 +269,29 @@ def test_who_is_gone_says_so(profile: str, topic: str, value: Any, will: str, go
     ear.ingest(topic, encoded(value), NOW)
     ear.ingest(will, encoded(gone), NOW + 1)
     assert [view.offline_s for view in ear.picture(NOW + 3).channels] == [2]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        b"\xff", b"{", b"[]", b"7", {"nodes": 7}, {"nodes": {"a": 7}}, {"nodes": ["a", {"id": 3}]},
+        {"nodes": {"sensor": {"properties": {"humidity": {"unit": 7}}}}},
+        {"nodes": {"sensor": {"properties": {"humidity": {"unit": "u" * 999}}}}},
+    ],
+)  # fmt: skip
+def test_a_homie_description_of_any_shape_stops_nothing(description: Any) -> None:
+    ear = sensing("homie")
+    payload = description if isinstance(description, bytes) else encoded(description)
+    ear.ingest("homie/5/hall/$description", payload, NOW)
+    ear.ingest("homie/5/hall/sensor/humidity", b"44", NOW)
+    assert [(view.text, view.unit) for view in ear.picture(NOW).channels] == [("44", "")]
+
+
+def test_what_homie_devices_say_of_units_is_kept_in_a_bound() -> None:
+    ear, most = Homie(), homie.MAX_PROPERTIES
+    for number in range(most + 9):
+        assert len(ear.decode(Origin("d", f"n_p{number}"), b"1", NOW)) == 1
+    told = [ear.decode(Origin("d", f"n_p{n}_$unit"), b"V", NOW) for n in range(most + 9)]
+    assert [len(each) for each in told] == [1] * most + [0] * 9
+    units = [ear.decode(Origin("d", f"n_p{n}"), b"2", NOW)[0].unit for n in (0, most)]
+    assert units == ["V", None]

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from conftest import WAIT, Mosquitto, Peer
@@ -89,6 +90,24 @@ def test_an_unacknowledged_message_comes_again_with_dup_and_its_packet_identifie
     assert (first.dup, again.dup) == (False, True)
     assert again.packet == first.packet
     assert again.generation != first.generation
+
+
+def test_many_subscriptions_go_in_packets_of_a_few(tmp_path: Path) -> None:
+    """Some brokers take no more than eight in one, and none takes a packet above its limit."""
+    broker = Mosquitto(tmp_path, "max_packet_size 200\n", anonymous=True)
+    broker.start()
+    topics = [f"in/a-longer-name/{number}" for number in range(20)]
+    link = replace(LINK, subscriptions=tuple(map(mqtt.Subscription, topics)))
+    recorder = Recorder(Broker(host="127.0.0.1", port=broker.port, reconnect_max_s=1), link)
+    recorder.connection.start()
+    try:
+        recorder.connected()
+        for topic in topics:
+            recorder.connection.publish(topic, b"")
+        assert [recorder.message().topic for _ in topics] == topics
+    finally:
+        recorder.connection.stop()
+        broker.stop()
 
 
 def test_a_stale_acknowledgement_is_not_sent(recorder: Recorder, peer: Peer) -> None:

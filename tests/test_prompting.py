@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -16,16 +17,20 @@ from edgespike.prompting import (
     PLAIN,
     PromptTemplate,
     answer_part,
+    association,
     changes,
     clean,
     default_template,
     describe,
     describe_age,
     key_frame,
+    question,
     rank,
     render,
     turn,
+    words,
 )
+from edgespike.prompting.relevance import relevance
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.tokenizer import Tokenizer
 
@@ -166,6 +171,8 @@ def test_no_prompt_exceeds_its_budget(tokenizer: Tokenizer, budget: int) -> None
 def test_a_question_beyond_the_budget_is_refused_not_cut(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="ask a shorter one"):
         ask(tokenizer, HOUSE, "why " * 2000)
+    with pytest.raises(DataError, match="and has room for 0 tokens"):
+        ask(tokenizer, HOUSE, "why?", 1)
 
 
 @given(
@@ -245,3 +252,31 @@ def test_a_tokenizer_without_chat_pieces_is_asked_in_plain_text() -> None:
     prompt = render(HOUSE, "ok?", tokenizer=plain, template=PLAIN, budget=400)
     assert prompt.text.endswith("Question: ok?\nAnswer:")
     assert "<|" not in prompt.text
+
+
+def test_a_question_that_cannot_fit_is_refused_unread(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait while it is encoded, and a prompt may have a megabyte."""
+    encoded: list[int] = []
+    encode = tokenizer.encode
+    monkeypatch.setattr(tokenizer, "encode", lambda text: encoded.append(len(text)) or encode(text))
+    with pytest.raises(DataError, match="1000000 characters and has room for 1"):
+        ask(tokenizer, HOUSE, "why? " * 200_000, 200)
+    assert sum(encoded) < 1000
+
+
+def test_no_more_of_a_long_question_is_cut_into_words_than_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        cuts = words.cut(*given)
+        found.append(len(cuts))
+        return cuts
+
+    monkeypatch.setattr(question, "cut", counted)
+    monkeypatch.setattr(association, "cut", counted)
+    relevance(HOUSE.channels, "is the flurble of the wibble glonk? " * 5000)
+    assert 64 <= max(found) <= 200

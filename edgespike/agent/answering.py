@@ -57,8 +57,11 @@ class Answering:
         send: Send,
         clock: Callable[[], float],
         model_name: str,
+        started: float,
     ) -> None:
-        """`send` publishes the replies before the last, if they were asked for."""
+        """`send` publishes the replies before the last, if they were asked for. `started` is when
+        the prompt no longer waited.
+        """
         self._model_name = model_name
         self.job = job
         self.prepared = prepared
@@ -68,8 +71,8 @@ class Answering:
         self.tokens = 0
         self._send = send
         self._clock = clock
-        self._started = clock()
-        self._progress_due = self._started + PROGRESS_EVERY_S
+        self._started = started
+        self._progress_due = started + PROGRESS_EVERY_S
         self._text: list[str] = []
         self._first: float | None = None
         self._opening = 0
@@ -168,16 +171,24 @@ class Answerer:
         self._stop = frozenset((*controls, tokenizer.eos_id))
         self._vocabulary = Vocabulary(tokenizer, self._stop)
 
-    def begin(self, job: Job, send: Send) -> Answering | ErrorReply:
-        """Take up a job, while fewer than `parallel` are in the making."""
-        request = job.request
+    def begin(self, job: Job, send: Send) -> Answering | Answer | ErrorReply:
+        """Take up a job, while fewer than `parallel` are in the making. The answer is empty when it
+        was cancelled meanwhile, or its deadline passed: a long question takes a while to prepare.
+        """
+        request, started = job.request, self._clock()
         tokens = request.max_tokens or self._settings().prompts.default_max_tokens
         try:
             prepared = self._contexts.prepare(request, job.dialogue, tokens)
         except DataError as error:
             return ErrorReply(request.id, job.next_seq(), "too_large", str(error))
+        if reason := job.given_up(self._clock()):
+            self._contexts.finish(prepared, None, ())
+            waited, took = started - job.arrived, self._clock() - job.arrived
+            timing = Timing(queue_ms=_ms(waited), total_ms=_ms(took))
+            context = _use(prepared)
+            return Answer(request.id, job.next_seq(), "", reason, timing=timing, context=context)
         try:
-            return self._answering(job, prepared, tokens, send)
+            return self._answering(job, prepared, tokens, send, started)
         except Exception:
             self._contexts.finish(prepared, None, ())
             raise
@@ -219,7 +230,9 @@ class Answerer:
             exchange = Exchange(answering.job.request.prompt, reply.text)
         self._contexts.finish(answering.prepared, exchange, answering.generation.unfed)
 
-    def _answering(self, job: Job, prepared: Prepared, tokens: int, send: Send) -> Answering:
+    def _answering(
+        self, job: Job, prepared: Prepared, tokens: int, send: Send, started: float
+    ) -> Answering:
         request, prompts = job.request, self._settings().prompts
         statements = prepared.statements
         grounds = Grounds((*prepared.texts, *statements), prepared.used, prepared.left_out)
@@ -239,7 +252,8 @@ class Answerer:
                 constraint=enforcing(self._vocabulary, grounds, statements) if enforced else None,
             ),
         )
-        return Answering(job, prepared, grounds, generation, send, self._clock, self.model_name)
+        name = self.model_name
+        return Answering(job, prepared, grounds, generation, send, self._clock, name, started)
 
 
 def _use(prepared: Prepared) -> ContextUse:
@@ -250,6 +264,7 @@ def _use(prepared: Prepared) -> ContextUse:
         mode=prepared.mode,
         absorbed=prepared.absorbed,
         turns=prepared.turns,
+        refused=prepared.refused,
         forgotten=0 if prepared.dialogue is None else prepared.dialogue.forgotten,
     )
 

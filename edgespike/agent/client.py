@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from edgespike.agent import mqtt
-from edgespike.agent.events import ConnectionEvent, Incoming, Lost
+from edgespike.agent.events import ConnectionEvent, Incoming, Lost, Oversized
 from edgespike.config import Broker, Tls
 from edgespike.errors import DataError, EdgespikeError, InternalError, UnavailableError, UsageError
 from edgespike.messages import Answer, ErrorReply, Reply, new_id, parse_reply
@@ -158,7 +158,7 @@ class Client:
             # The Response Topic is another one each time, while a dialogue goes on.
             requester=f"{os.getuid()}@{socket.gethostname()}",
         )
-        known = None
+        known, taken = None, False
         try:
             while True:
                 if self.status is not None and self.status != known:
@@ -167,13 +167,18 @@ class Client:
                 event = self._next(end)
                 match event:
                     case None:
-                        raise UnavailableError(self._silence(question.timeout_s))
+                        raise UnavailableError(self._silence(question.timeout_s, taken))
                     case Lost():
                         raise unreachable(self._broker, event.reason)
+                    case Oversized():
+                        raise DataError(
+                            "the broker takes no question of this size: ask a shorter one"
+                        )
                     case Incoming(topic=self._responses):
                         reply = parse_reply(event.payload)
                         if reply.id != id:
                             continue
+                        taken = True
                         on_reply(reply)
                         if isinstance(reply, Answer):
                             return reply
@@ -193,10 +198,17 @@ class Client:
             self.status = event.payload[:16].decode(errors="replace")
         return event
 
-    def _silence(self, timeout_s: float) -> str:
+    def _silence(self, timeout_s: float, taken: bool) -> str:
+        """What may be wrong; `taken`: the node has the prompt."""
         said = f"its status is {self.status!r}" if self.status else "no such node has been there"
         advice = "is `edgespike run` running, and is --node right?"
-        if self.status == "online":
+        if taken:
+            said = "it has the prompt"
+            advice = (
+                f"is it paused (`resume` to {self._base}/control lets it go on),"
+                " or is --timeout too short?"
+            )
+        elif self.status == "online":
             advice = (
                 f"may this user write {self._base}/prompt and read {self._base}/response/# by the "
                 "broker's ACL, and is --timeout long enough?"

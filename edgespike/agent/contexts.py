@@ -44,7 +44,8 @@ is begun anew: the rest is for those to come."""
 class Prepared:
     """A prompt made ready. `ids` are fed to `session`, which holds `absorbed` tokens, of the
     picture those in `seen`; `texts` are all that it then was shown, `statements` what may be said
-    to it, if that is known; `used` and `left_out` are names of channels.
+    to it, if that is known; `used` and `left_out` are names of channels, beside which `refused`
+    others aren't kept.
     """
 
     session: Session
@@ -59,6 +60,7 @@ class Prepared:
     told: Told | None = None
     turns: int = 0
     statements: tuple[str, ...] = ()
+    refused: int = 0
 
 
 _NOTHING = Block([], "", (), ())
@@ -181,6 +183,7 @@ class Contexts:
             block.left_out,
             "on_demand",
             statements=block.statements,
+            refused=len(picture.refused),
         )
 
     def _warm(self, warm: Warm, picture: Picture, question: str, tokens: int) -> Prepared:
@@ -333,6 +336,7 @@ class Contexts:
             told=told,
             turns=len(dialogue.exchanges) - dialogue.forgotten if dialogue is not None else 0,
             statements=asked.statements,
+            refused=len(picture.refused),
         )
 
     def _placed(self, make: Callable[[], Session]) -> Session:

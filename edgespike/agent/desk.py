@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from edgespike.agent.deliveries import Deliveries, Delivery
+from edgespike.agent.edge_ai import Inferences
 from edgespike.agent.events import Incoming
 from edgespike.agent.inbox import Inbox, Job
 from edgespike.agent.journal import Entry, Journal, JournalError, Key
@@ -71,6 +72,7 @@ class Desk:
         self._connection = connection
         self._counters = counters
         self._outbox = Outbox(connection)
+        self._inferences = Inferences(settings(), connection)
         self._deliveries = Deliveries()
         self._allowances = Allowances()
         self._jobs: dict[Key, Job] = {}
@@ -158,7 +160,8 @@ class Desk:
     def expire(self) -> None:
         """Say so to those whose prompts waited too long."""
         for job in self._inbox.expire():
-            self._fail(job, "expired", "the deadline passed while the prompt waited")
+            why = ": this node is paused" if self._inbox.paused else ""
+            self._fail(job, "expired", f"the deadline passed while the prompt waited{why}")
 
     def started(self, job: Job) -> None:
         """The answer to `job` is being made."""
@@ -198,6 +201,7 @@ class Desk:
         """The broker answered for a QoS 1 message; `refused` says why it didn't take it."""
         final = self._outbox.confirmed(message)
         if final is None:
+            self._inferences.confirmed(message, refused)
             return
         if refused:
             # Sending it again would be refused again, and would keep later prompts waiting.
@@ -241,6 +245,7 @@ class Desk:
             deadline=deadline,
             deliveries=[delivery],
             dialogue=request.session and dialogue_name(message, request.session),
+            topic=message.topic,
         )
         earlier = self._jobs.get(job.key)
         if earlier is None:
@@ -354,7 +359,9 @@ class Desk:
         self._send(job, payload, reply.seq)
         if isinstance(reply, Answer) and not job.own:
             last = self._settings().topic("last")
-            self._connection.publish(last, payload, qos=1, retain=True)
+            fitted = self._outbox.fitted(last, payload) or payload
+            self._connection.publish(last, fitted, qos=1, retain=True)
+            self._inferences.tell(job, reply)
 
     def _send(self, job: Job, payload: bytes, seq: int = 0) -> None:
         self._outbox.send(

@@ -69,4 +69,13 @@ class RetainUnavailable:
     connection: str
 
 
-ConnectionEvent = Connected | Lost | Published | SubscriptionRefused | RetainUnavailable
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """The broker takes no message as large as this one, which wasn't sent."""
+
+    connection: str
+    topic: str
+    size: int
+
+
+ConnectionEvent = Connected | Lost | Published | SubscriptionRefused | RetainUnavailable | Oversized

@@ -125,7 +125,7 @@ def discovery(settings: Config, *, software: str, temperature: bool) -> dict[str
         "first_token": measured(
             "first_token",
             "First token",
-            "recent.first_token_ms",
+            "recent.first_token_p50_ms",  # one prompt that waited long doesn't matter
             unit_of_measurement="ms",
             device_class="duration",
         ),
@@ -234,8 +234,8 @@ class HomeAssistant:
         payload = json.dumps(facts, ensure_ascii=False).encode()
         if self._withdrawn is None:
             self._remember(self._topic)
-        self._connection.publish(self._topic, payload, qos=1, retain=True)
-        self._log.info("homeassistant_announced", topic=self._topic)
+        if self._connection.publish(self._topic, payload, qos=1, retain=True) is not None:
+            self._log.info("homeassistant_announced", topic=self._topic)
 
     def _remember(self, topic: str | None) -> None:
         try:

@@ -7,6 +7,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgespike.agent.deliveries import Delivery
 from edgespike.agent.journal import Key
@@ -26,7 +27,8 @@ class Job:
     else may be blamed for that again. Of one `dialogue` one job is answered at a time. Replies are
     numbered by whichever thread has the job. `own` makes the last message of a prompt of this
     node's own. `written` is set when the journal has it that the answer is being made; a job that
-    comes `again` is not begun before, so that each death of the process counts.
+    comes `again` is not begun before, so that each death of the process counts. `topic` is where
+    the prompt came, "" for this node's own.
     """
 
     request: PromptRequest
@@ -42,8 +44,15 @@ class Job:
     again: bool = False
     written: threading.Event = field(default_factory=threading.Event)
     dialogue: str | None = None
+    topic: str = ""
     cancelled: bool = False
     _seq: int = 0
+
+    def given_up(self, now: float) -> Literal["cancelled", "deadline"] | None:
+        """Why nobody needs more of its answer at `now`, if so."""
+        if self.cancelled:
+            return "cancelled"
+        return "deadline" if now >= self.deadline else None
 
     def next_seq(self) -> int:
         """The number of the next reply, from 0."""

@@ -37,6 +37,7 @@ from edgespike.agent.events import (
     ConnectionEvent,
     Incoming,
     Lost,
+    Oversized,
     Published,
     RetainUnavailable,
     SubscriptionRefused,
@@ -54,6 +55,8 @@ _MAX_UNWRITTEN = 2000
 _SHORT_S = 5.0
 """A connection that ends within so many seconds was hardly worth making."""
 _CATCH_UP_S = 0.02
+_MAX_FILTERS = 8
+"""Subscriptions in one packet: AWS IoT Core refuses more, and a packet of many may be too large."""
 _MAX_INFLIGHT = 10
 """Unconfirmed messages of ours: brokers take at least 10, and paho ignores how many they take."""
 
@@ -234,7 +237,10 @@ class Connection:
         `Published` will carry (QoS 1), or None when there is no connection or no room, or the
         broker takes no packets of this size.
         """
-        if not self._connected or not self.fits(topic, payload, correlation):
+        if not self._connected:
+            return None
+        if not self.fits(topic, payload, correlation):
+            self._on_event(Oversized(self.link.name, topic, len(payload)))
             return None
         properties = _properties(PacketTypes.PUBLISH)
         properties.PayloadFormatIndicator = int(text)
@@ -349,14 +355,16 @@ class Connection:
         self._packet_limit = getattr(limits, "MaximumPacketSize", None)
         if getattr(limits, "RetainAvailable", 1) == 0:
             self._go_without_retain()
-        if self.link.subscriptions:
-            options = [
-                (s.topic, SubscribeOptions(qos=s.qos, retainHandling=0 if s.retained else 2))
-                for s in self.link.subscriptions
-            ]
-            _, message = client.subscribe(options)
+        for start in range(0, len(self.link.subscriptions), _MAX_FILTERS):
+            some = self.link.subscriptions[start : start + _MAX_FILTERS]
+            _, message = client.subscribe(
+                [
+                    (s.topic, SubscribeOptions(qos=s.qos, retainHandling=0 if s.retained else 2))
+                    for s in some
+                ]
+            )
             if message is not None:
-                self._topics[message] = tuple(s.topic for s in self.link.subscriptions)
+                self._topics[message] = tuple(s.topic for s in some)
         self._since = time.monotonic()
         with self._lock:
             self._connected = True

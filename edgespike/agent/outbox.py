@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgespike.agent.deliveries import Delivery
 from edgespike.agent.journal import Key
 from edgespike.agent.mqtt import Connection
-from edgespike.messages import ErrorReply
+from edgespike.messages import ErrorReply, shortened
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,10 +57,20 @@ class Outbox:
         """The reply that the broker has answered for, if the message was one."""
         return self._unconfirmed.pop(message, None)
 
+    def fitted(self, topic: str, payload: bytes, correlation: bytes | None = None) -> bytes | None:
+        """An answer as large as the broker takes it, without its lists if need be; None if not even
+        that.
+        """
+        if self._connection.fits(topic, payload, correlation):
+            return payload
+        short = shortened(payload)
+        return short if self._connection.fits(topic, short, correlation) else None
+
     def _fitting(self, final: Final) -> tuple[bytes, bytes | None]:
         """The reply, or if the broker takes no packet as large as that, one that says so."""
-        if self._connection.fits(final.topic, final.payload, final.correlation):
-            return final.payload, final.correlation
+        payload = self.fitted(final.topic, final.payload, final.correlation)
+        if payload is not None:
+            return payload, final.correlation
         problem = "the broker doesn't take an answer of this size"
         short = ErrorReply(final.id, final.seq, "too_large", problem).to_bytes()
         fits = self._connection.fits(final.topic, short, final.correlation)

@@ -21,6 +21,7 @@ from edgespike.agent.events import (
     ConnectionEvent,
     Incoming,
     Lost,
+    Oversized,
     Published,
     RetainUnavailable,
     SubscriptionRefused,
@@ -41,6 +42,8 @@ UNSTABLE = 3
 """So many connections in a row that ended right away are worth a hint: not every broker says that
 another client took the session."""
 
+MAX_TOO_LARGE = 16
+"""Topics of which is said that the broker didn't take a message."""
 
 _CONTROLS = (
     *("pause", "resume", "reload", "cancel", "grounding enforce", "grounding report"),
@@ -118,6 +121,7 @@ class Service:
         self._reload = reload
         self._log = structlog.get_logger()
         self._status_message: int | None = None
+        self._too_large: set[str] = set()
         self._commands = {
             settings.topic("prompt"): self.desk.arrived,
             settings.topic("ask"): self._ask,
@@ -162,6 +166,8 @@ class Service:
                         hint="status, last and metrics are seen only when they change;"
                         " Home Assistant and groups need a broker that retains",
                     )
+            case Oversized():
+                self._oversized(event)
             case worker.Ready():
                 self.ready = True
                 self._log.info("ready", seconds=round(event.seconds, 3))
@@ -212,6 +218,17 @@ class Service:
             self.failure = UnavailableError(
                 f"another client took over the MQTT session of node {self.settings.node!r}: "
                 "stop the other daemon, or give one of the two another `node`"
+            )
+
+    def _oversized(self, event: Oversized) -> None:
+        """Say so once for each topic: much of what we send comes again and again."""
+        if event.topic not in self._too_large and len(self._too_large) < MAX_TOO_LARGE:
+            self._too_large.add(event.topic)
+            self._log.warning(
+                "too_large_for_broker",
+                topic=event.topic,
+                size=event.size,
+                hint="not sent: raise the broker's largest packet (Mosquitto: max_packet_size)",
             )
 
     def _published(self, event: Published) -> None:

@@ -152,10 +152,10 @@ class Worker:
                     "internal",
                     "the answer failed; see the node's log",
                 )
-            if isinstance(begun, ErrorReply):
-                self._post(Done(job, begun))
-            else:
+            if isinstance(begun, Answering):
                 self._answering.append(begun)
+            else:
+                self._post(Done(job, begun))
 
     def _idle(self, answerer: Answerer) -> float:
         """Read ahead, unless a prompt is there; how long to wait for one now."""
@@ -169,10 +169,8 @@ class Worker:
 
     def _interrupt(self, now: float) -> None:
         for each in self._answering:
-            if each.job.cancelled or self._stopping:
-                each.end("cancelled")
-            elif now >= each.job.deadline:
-                each.end("deadline")
+            if reason := "cancelled" if self._stopping else each.job.given_up(now):
+                each.end(reason)
 
     def _finish(self, answerer: Answerer, answering: Answering) -> None:
         job, reply = answering.job, answering.reply

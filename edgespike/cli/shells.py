@@ -191,7 +191,8 @@ def _zsh_option(flag: str, option: Argument) -> str:
 def _zsh_action(argument: Argument) -> str:
     if argument.choices:
         return f"({' '.join(argument.choices)})"
-    return "_files" if argument.value == "path" else ""
+    # Nothing to choose from, rather than no action: that would keep zsh from inserting options.
+    return "_files" if argument.value == "path" else "()"
 
 
 def _function(words: tuple[str, ...]) -> str:

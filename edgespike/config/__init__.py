@@ -20,6 +20,7 @@ from edgespike.config.daemon import (
     load_standing_in,
 )
 from edgespike.config.dialogues import DialogueSettings
+from edgespike.config.edge_ai import EdgeAiSettings
 from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prometheus import Endpoint, PrometheusSettings
 from edgespike.config.prompts import ContextSettings, GroundingMode, PromptSettings
@@ -34,6 +35,7 @@ __all__ = [
     "Config",
     "ContextSettings",
     "DialogueSettings",
+    "EdgeAiSettings",
     "Endpoint",
     "GroundingMode",
     "HomeAssistantSettings",

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from edgespike.config.broker import Broker
 from edgespike.config.channels import SensorSource
 from edgespike.config.dialogues import DialogueSettings
+from edgespike.config.edge_ai import EdgeAiSettings
 from edgespike.config.homeassistant import HomeAssistantSettings
 from edgespike.config.prometheus import PrometheusSettings
 from edgespike.config.prompts import ContextSettings, PromptSettings
@@ -148,6 +149,9 @@ class Config:
     prometheus: Annotated[PrometheusSettings, Setting("Metrics over HTTP.")] = field(
         default_factory=PrometheusSettings
     )
+    edge_ai: Annotated[
+        EdgeAiSettings, Setting("Answers by the Edge AI standard for MQTT as well.")
+    ] = field(default_factory=EdgeAiSettings)
     dialogues: Annotated[DialogueSettings, Setting("Prompts with a session.")] = field(
         default_factory=DialogueSettings
     )

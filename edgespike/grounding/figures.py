@@ -61,6 +61,8 @@ def is_digit(char: str) -> bool:
 
 def has_digit(text: str) -> bool:
     """Whether there is a digit in `text`."""
+    if text.isascii() and text.isalpha():  # most words
+        return False
     return any(map(is_digit, text))
 
 

@@ -37,7 +37,8 @@ class Grounds:
     ) -> None:
         """`texts` were read, with the sensor `names` in them; sensors `unread` exist beside."""
         # A tokenizer may normalise what it reads, full-width digits to plain ones among others.
-        shown = [folded(form) for text in texts for form in (text, normalize("NFKC", text))]
+        read = dict.fromkeys(form for text in texts for form in (text, normalize("NFKC", text)))
+        shown = [folded(form) for form in read]
         self._read = frozenset(folded(clean(name)) for name in names)
         self._unread = frozenset(folded(clean(name)) for name in unread) - self._read - {""}
         forms = {form for name in self._read for form in (name, folded(normalize("NFKC", name)))}

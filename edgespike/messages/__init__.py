@@ -32,6 +32,7 @@ from edgespike.messages.replies import (
     Timing,
     Usage,
     parse_reply,
+    shortened,
 )
 
 __all__ = [
@@ -57,5 +58,6 @@ __all__ = [
     "parse_cancel",
     "parse_prompt",
     "parse_reply",
+    "shortened",
     "topic_safe_id",
 ]

@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+MAX_DIGITS = 1000
+"""Digits of a whole number: far more than any field means, and few enough to be read quickly."""
+
 
 def encodes(text: str) -> bool:
     """Whether `text` is UTF-8 when it is written: half a surrogate pair is not."""
@@ -23,14 +26,23 @@ def short(text: str) -> str:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Parse a JSON object; ValueError for anything else, repeated keys, NaN and deep nesting."""
+    """Parse a JSON object; ValueError for anything else, repeated keys, NaN, endless numbers and
+    deep nesting."""
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        value = json.loads(
+            text, parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_unique
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
 
 
 def _no_constant(name: str) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ MAX_ID_BYTES = 64
 MAX_SESSION_BYTES = 64
 MAX_PRIORITY = 9
 DEFAULT_PRIORITY = 4
+
+_ID = re.compile(rb'"id"\s*:\s*(?:"([^"\\]{1,64})"|(\d{1,20})\b)')
+"""The id in a JSON object that isn't parsed. Inside a text its quotes would be escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +105,32 @@ def parse_prompt(
     fallback = given or make_id()
     if len(payload) > max_bytes:
         raise BadPrompt(
-            "too_large", f"a prompt may have {max_bytes} bytes, this has {len(payload)}", fallback
+            "too_large",
+            f"a prompt may have {max_bytes} bytes, this has {len(payload)}",
+            _glimpsed_id(payload) or fallback,
         )
     try:
         text = payload.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"the prompt isn't UTF-8 (byte {error.start})"
-        raise BadPrompt("bad_request", message, fallback) from None
+        raise BadPrompt("bad_request", message, _glimpsed_id(payload) or fallback) from None
     if not text.lstrip().startswith("{"):
         problem = _text_problem("the prompt", text)
         if problem:
             raise BadPrompt("bad_request", problem, fallback)
         return PromptRequest(id=fallback, prompt=text.strip(), given_id=given is not None)
     return _parse_prompt_object(text, given, fallback, max_tokens, max_deadline_ms)
+
+
+def _glimpsed_id(payload: bytes) -> str | None:
+    """The id of a prompt that is too large or too broken to be parsed: who sent it listens for
+    that one.
+    """
+    if not payload[:64].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        return None
+    found = _ID.search(payload)
+    text = found[found.lastindex or 0].decode(errors="replace") if found else ""
+    return text if topic_safe_id(text) else None
 
 
 def parse_cancel(payload: bytes) -> str:
@@ -142,7 +160,7 @@ def _parse_prompt_object(
             "bad_request",
             f"the prompt starts with {{ but isn't a JSON object ({error}); "
             'to ask a text that starts with {, send {"prompt": "..."}',
-            fallback,
+            _glimpsed_id(text.encode()) or fallback,
         ) from None
     id = fallback
     raw_id = body.get("id")

@@ -88,7 +88,7 @@ class ContextUse:
 
     `mode`: "warm", "on_demand", or "dialogue" where a dialogue went on. `absorbed` of the tokens
     had been read before the prompt came. `turns` of the dialogue were still in it, `forgotten` no
-    longer.
+    longer. The node doesn't keep `refused` further channels, for lack of room.
     """
 
     sensors: tuple[str, ...] = ()
@@ -98,6 +98,7 @@ class ContextUse:
     absorbed: int = 0
     turns: int = 0
     forgotten: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,18 @@ def parse_reply(payload: bytes) -> Reply:
     raise DataError(f"unknown reply type {kind!r}")
 
 
+def shortened(payload: bytes) -> bytes:
+    """An answer or alert in bytes without its lists of sensors' names, and with `shortened` in its
+    `context`: most of its size, where there are many. Any other message as it is.
+    """
+    body = json_object(payload.decode())
+    context = body.get("context")
+    if not isinstance(context, dict):
+        return payload
+    body["context"] = {**context, "sensors": [], "left_out": [], "shortened": True}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
 def _parse_answer(body: Mapping[str, Any]) -> Answer:
     reason = text_of(body, "finish_reason")
     if reason not in get_args(FinishReason):
@@ -192,7 +205,7 @@ def _parse_answer(body: Mapping[str, Any]) -> Answer:
             whole_of(context, "tokens"),
             texts_of(context, "left_out"),
             text_of(context, "mode") if "mode" in context else "on_demand",
-            *(whole_of(context, key) for key in ("absorbed", "turns", "forgotten")),
+            *(whole_of(context, key) for key in ("absorbed", "turns", "forgotten", "refused")),
         ),
         grounding=grounding if isinstance(grounding, dict) else None,
         model=text_of(body, "model") if body.get("model") is not None else None,

@@ -175,7 +175,7 @@ def _alarms(channels: Sequence[ChannelView]) -> str:
 
 
 def _head(channels: Sequence[ChannelView]) -> dict[str, str]:
-    return dict(next(iter(whole(channels, fully=True)))[0])
+    return dict(next(iter(whole(channels, fully=False)))[0])
 
 
 def alarms(channels: Sequence[ChannelView]) -> str:

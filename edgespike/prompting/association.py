@@ -100,7 +100,8 @@ def learned() -> Weights:
 
 def spoken(text: str) -> tuple[str, ...]:
     """The distinct words of a question, in order, without plural endings."""
-    return tuple(dict.fromkeys(singular(word) for word, _, _ in cut(text)))[:MAX_WORDS]
+    words = cut(text, 4 * MAX_WORDS)  # many of them come again
+    return tuple(dict.fromkeys(singular(word) for word, _, _ in words))[:MAX_WORDS]
 
 
 @lru_cache(maxsize=CACHED)

@@ -29,6 +29,10 @@ class Block:
     statements: tuple[str, ...] = ()
 
 
+_LONGEST_PIECE = 64
+"""Characters that no token exceeds, generously: SentencePiece's pieces have up to 16 unless they
+were trained otherwise, and normalising may shorten a text."""
+
 Prompt = Block
 """A key frame and a turn as one block."""
 
@@ -167,13 +171,13 @@ def turn(
     `previous` are the earlier questions of the dialogue. Raises DataError when the question alone
     exceeds the budget: a question is never cut.
     """
+    if len(question) > _LONGEST_PIECE * max(0, budget):
+        # Encoding it would take the time that other prompts have deadlines in.
+        raise DataError(f"the question has {len(question)} characters {_room(budget)}")
     asked = _question(tokenizer, template, question)
     if len(asked.ids) > budget:
-        raise DataError(
-            f"the question needs {len(asked.ids)} tokens, {budget} are left for it:"
-            " ask a shorter one"
-        )
-    found = relevance(picture.channels, question, previous)
+        raise DataError(f"the question needs {len(asked.ids)} tokens {_room(budget)}")
+    found = relevance(picture.channels, question, previous, picture.refused)
     focus, used = _focus(
         picture.channels,
         found,
@@ -190,6 +194,10 @@ def turn(
         tuple(name for name in names if name not in used),
         statements(picture.channels, found) if template.marks else (),
     )
+
+
+def _room(budget: int) -> str:
+    return f"and has room for {max(0, budget)} tokens: ask a shorter one"
 
 
 def _focus(
@@ -265,7 +273,7 @@ def render(
     )
     frame = _readings(
         picture,
-        rank(picture.channels, question),
+        rank(picture.channels, question) if template.frame else (),
         opening,
         tokenizer=tokenizer,
         template=template,

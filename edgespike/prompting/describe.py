@@ -29,8 +29,10 @@ def describe_span(seconds: float) -> str:
 
 def clean(text: str) -> str:
     """One line of printable characters, at most MAX_NAME of them."""
-    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_NAME])
-    return " ".join(printable.split())[:MAX_NAME].rstrip()
+    text = text[: 4 * MAX_NAME]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())[:MAX_NAME].rstrip()
 
 
 def describe(channel: ChannelView) -> str:

@@ -137,8 +137,10 @@ def whole(channels: Sequence[ChannelView], fully: bool) -> Iterator[tuple[Line, 
         ("alarms", _some(len(alarms), "alarm")),
         ("silent", f"{len(stale) or 'no'} stale"),
     ]
-    kinds = ", ".join(f"{count} {kind}" for kind, count in kinds_of(channels)[:MAX_KINDS])
-    yield ([*line, ("kinds", kinds)] if fully and kinds else line,)
+    if fully and (counts := kinds_of(channels)):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts[:MAX_KINDS])
+        line.append(("kinds", kinds))
+    yield (line,)
     alarms.sort(key=_excess, reverse=True)
     worst = [_alarm(c) for c in alarms[:MAX_LISTED]]
     yield tuple(worst + _more(len(alarms) - len(worst)))

@@ -82,7 +82,7 @@ class Question:
     def __init__(self, text: str, names: Sequence[Name]) -> None:
         self.text = text
         self.names = names
-        found = cut(text)[:MAX_WORDS]
+        found = cut(text, MAX_WORDS)[:MAX_WORDS]
         self.words = [word for word, _, _ in found]
         self._places = [(start, end) for _, start, end in found]
         known = {word for name in names for word in name.words}

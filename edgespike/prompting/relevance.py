@@ -15,7 +15,7 @@ from typing import Literal
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
 from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
-from edgespike.prompting.words import HIGH, LOW, singular
+from edgespike.prompting.words import HIGH, LOW, QUANTITIES, singular
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
@@ -54,17 +54,51 @@ def load() -> None:
 
 
 def relevance(
-    channels: Sequence[ChannelView], question: str, previous: Sequence[str] = ()
+    channels: Sequence[ChannelView],
+    question: str,
+    previous: Sequence[str] = (),
+    refused: Sequence[ChannelView] = (),
 ) -> Relevance:
-    """How `channels` fit `question`; `previous` are the questions before it, the latest last.
+    """How `channels` fit `question`; `previous` are the questions before it, the latest last. Of
+    the `refused` only the names are known: a question that means one of them means no other.
 
     Where the rules don't find the channel, what was learned of words decides. Cost: one pass over
     the names, and over their distinct words for each word that none has.
     """
-    asked = Question(question, [name_of(channel.name, channel.quantity) for channel in channels])
+    asked = _asked(channels, question)
     high, low = (not end.isdisjoint(asked.words) for end in (HIGH, LOW))
     found = _found(channels, asked, previous)
+    if near := _said(refused, asked):
+        known = (*channels, *near)
+        meant = _found(known, _asked(known, question), previous)
+        found = _without_others(found, meant, known, len(channels))
     return found if high == low else replace(found, end="highest" if high else "lowest")
+
+
+def _said(refused: Sequence[ChannelView], asked: Question) -> list[ChannelView]:
+    """Those of `refused` of which the question says more than a quantity: looking at all of them
+    would make each question slower, for sensors that can't be answered about.
+    """
+    said = set(map(singular, asked.words))
+    names = [(c, set(map(singular, name_of(c.name, c.quantity).words))) for c in refused]
+    return [c for c, words in names if not said.isdisjoint(words - QUANTITIES or words)]
+
+
+def _asked(channels: Sequence[ChannelView], question: str) -> Question:
+    return Question(question, [name_of(channel.name, channel.quantity) for channel in channels])
+
+
+def _without_others(
+    found: Relevance, meant: Relevance, known: Sequence[ChannelView], kept: int
+) -> Relevance:
+    """`found` without channels that stand in for one of those from `kept` on, which is `meant`."""
+    means = meant.match or meant.maybe
+    lost = tuple(known[c].name for c in means if c >= kept)
+    if not lost or (not meant.match and len(lost) < len(means)):
+        return found  # nothing else is meant, or it may be one that is there
+    match, maybe = (tuple(c for c in some if c in means) for some in (found.match, found.maybe))
+    others = (*(c for c in (*found.match, *found.maybe) if c not in means), *found.near)
+    return Relevance(match=match, maybe=maybe, near=others, unknown=found.unknown or lost)
 
 
 def _found(channels: Sequence[ChannelView], asked: Question, previous: Sequence[str]) -> Relevance:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from functools import lru_cache
 from importlib import resources
+from itertools import islice
 
 _WORD = re.compile(r"[^\W\d_]+\d+\.\d+|[^\W_]+")
 _NUMBERED = re.compile(r"([^\W\d_]{3,})(\d+)|(\d+)([^\W\d_]{3,})")
@@ -258,10 +259,11 @@ for _quantity, _words in EVERYDAY.items():
         _MEANT[_each] = _MEANT.get(_each, frozenset()) | {_quantity}
 
 
-def cut(text: str) -> list[tuple[str, int, int]]:
-    """Words of `text` in lower case with their places; `pump07` is two, `07` is `7`."""
-    found = []
-    for match in _WORD.finditer(text):
+def cut(text: str, most: int | None = None) -> list[tuple[str, int, int]]:
+    """Words of `text` in lower case with their places; `pump07` is two, `07` is `7`. The text is
+    read up to its first `most` words, if that is given."""
+    found: list[tuple[str, int, int]] = []
+    for match in islice(_WORD.finditer(text), most):
         word, start, end = match[0].casefold().replace(".", ""), match.start(), match.end()
         parts = _NUMBERED.fullmatch(word)
         if parts:

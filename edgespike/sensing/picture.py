@@ -47,7 +47,10 @@ class ChannelView:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All channels at `taken_at` (seconds since the epoch), in a stable order."""
+    """All channels at `taken_at` (seconds since the epoch), in a stable order. Of the `refused` no
+    more than the names is known: there was no room for them.
+    """
 
     taken_at: float
     channels: tuple[ChannelView, ...] = field(default=())
+    refused: tuple[ChannelView, ...] = field(default=())

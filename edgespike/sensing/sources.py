@@ -147,7 +147,7 @@ class Source:
         """A place for a value that wasn't heard before."""
         label, facts = self._facts.find(reading.key, reading.label, exact=reading.exact)
         longer = None
-        if reading.sensor and facts is not None and not reading.part:
+        if reading.sensor and not reading.part:
             longer = channel_name(device, reading.sensor, label)
         if longer and reading.crowded:
             name, longer = longer, None

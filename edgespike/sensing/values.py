@@ -61,13 +61,20 @@ class Value(NamedTuple):
     unit: str | None
 
 
+def load_text(payload: bytes) -> str:
+    """A payload as text, without what isn't meant: the NUL that ends a text in C, a byte order mark
+    and space around it. Raises ValueError for anything but UTF-8.
+    """
+    return payload.rstrip(b"\0").decode("utf-8-sig").strip()
+
+
 def load_json(payload: bytes) -> Any:
     """Parse JSON with every number as a NumberText.
 
     Raises ValueError for anything that isn't JSON in UTF-8, NaN, infinities and deep nesting.
     """
     try:
-        return _decode_json(payload.decode())
+        return _decode_json(load_text(payload))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -46,6 +46,8 @@ class Sensing:
         self._span = config.context.history
         self._sources = [Source(source) for source in config.sensors]
         self._channels = Channels(config.context.max_channels)
+        # Names of channels that there was no room for.
+        self._refused: dict[str, ChannelView] = {}
         self._max_slots = 4 * config.context.max_channels
         self._max_routes = max(4096, 2 * config.context.max_channels)
         self._routes: dict[str, Route | None] = {}
@@ -111,7 +113,9 @@ class Sensing:
             return events
 
     def picture(self, now: float, names: Collection[str] | None = None) -> Picture:
-        """The channels of these names as they are at `now`, by name; all when none are given.
+        """The channels of these names as they are at `now`, by name; all when none are given. Of
+        those that there is no room for it has the names, or at least a few times as many as there
+        is room for.
 
         Messages go on arriving meanwhile: each channel is as it is at the moment it is looked at.
         """
@@ -121,11 +125,12 @@ class Sensing:
             else:
                 found = (self._channels.get(name) for name in sorted(names, key=str.casefold))
                 channels = [channel for channel in found if channel is not None]
+            refused = tuple(self._refused.values())
         views: list[ChannelView] = []
         for start in range(0, len(channels), _SLICE):
             with self._lock:
                 views += [channel.view(now) for channel in channels[start : start + _SLICE]]
-        return Picture(now, tuple(views))
+        return Picture(now, tuple(views), refused)
 
     @property
     def revision(self) -> int:
@@ -304,6 +309,8 @@ class Sensing:
             return 0  # an older record of a pack: what is known is newer
         if number is not None:
             sent = reading.unit or value.unit or slot.facts.unit or ""
+            if not sent and reading.unit is None:
+                sent = slot.sent or ""  # what doesn't tell its unit has no other than before
             if sent != slot.sent:
                 self._use_unit(slot, channel, sent)
             if slot.converted:
@@ -390,6 +397,9 @@ class Sensing:
         channel = self._channels.open(settings.rename or slot.name, settings)
         if channel is None:
             slot.shown = False
+            name, quantity = settings.rename or slot.name, words(facts.quantity or "")
+            if len(self._refused) < self._max_slots and not self._channels.taken(name):
+                self._refused[name] = ChannelView(name, None, quantity=quantity)
             self._refuse("refused", slot.name, "too many channels (context.max_channels)")
             return None
         # Routes may outlive what is known of a device that had no channel yet.

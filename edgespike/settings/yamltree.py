@@ -125,7 +125,7 @@ def parse(text: str, file: str) -> Node:
         message = f"not YAML: {error.problem or error.context}"
         if "'\\t'" in message:
             message = "not YAML: a tab where spaces belong"
-        elif "${" in text.splitlines()[line - 1]:
+        elif "${" in "".join(text.splitlines()[line - 1 : line]):  # it may be after the last one
             message += '; within {} write "${NAME}", with quotes'
         raise FileProblems([Problem(file, line, "", message)]) from None
     except yaml.reader.ReaderError as error:

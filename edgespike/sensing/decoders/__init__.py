@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edgespike.profiles import Decoder
 from edgespike.sensing.decoders.generic import decode_availability, decode_json, decode_plain
+from edgespike.sensing.decoders.homie import Homie
 from edgespike.sensing.decoders.reading import (
     MAX_READINGS,
     DecoderFunction,
@@ -46,4 +47,9 @@ _STATELESS: dict[Decoder, DecoderFunction] = {
 def new_decoder(name: Decoder, *, whole: bool = True) -> DecoderFunction:
     """The decoder of that name, which may remember what it has seen. `whole`: whether it gets all
     messages of a device, so that it may notice a missing one."""
-    return Sparkplug(whole=whole).decode if name == "sparkplug" else _STATELESS[name]
+    match name:
+        case "sparkplug":
+            return Sparkplug(whole=whole).decode
+        case "homie":
+            return Homie().decode
+    return _STATELESS[name]

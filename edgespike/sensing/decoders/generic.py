@@ -16,7 +16,7 @@ from edgespike.sensing.decoders.reading import (
     leaves,
     scalar,
 )
-from edgespike.sensing.values import MAX_NAME_CHARS, load_json
+from edgespike.sensing.values import MAX_NAME_CHARS, load_json, load_text
 
 # What may stand beside `value` in an object that is a single value.
 _BESIDE = frozenset(
@@ -165,7 +165,7 @@ def decode_plain(origin: Origin, payload: bytes, at: float) -> list[Reading]:
 
     A key that begins with `$` is about the device (Homie's attributes).
     """
-    text = payload.decode().strip()
+    text = load_text(payload)
     if text[:1] in ("{", "["):
         return []
     if len(text) >= 2 and text[0] == text[-1] == '"':
@@ -185,7 +185,7 @@ def decode_availability(payload: bytes) -> bool | None:
     """Whether a device is online: a word, a truth value, `{"state": ...}` or `{"value": ...}`;
     None: unclear."""
     try:
-        text = payload[:1024].decode().strip()
+        text = load_text(payload[:1024])
         if text.startswith("{"):
             body = load_json(payload)
             known = next((body[key] for key in ("state", "value") if key in body), "")

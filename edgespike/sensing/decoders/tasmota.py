@@ -14,7 +14,7 @@ from edgespike.sensing.decoders.reading import (
     Reading,
     leaves,
 )
-from edgespike.sensing.values import load_json
+from edgespike.sensing.values import load_json, load_text
 
 _WRAPPERS = ("StatusSNS", "StatusSTS")
 _TELEMETRY = ("", "SENSOR", "STATUS8", "STATUS10")
@@ -34,7 +34,7 @@ def decode_tasmota(origin: Origin, payload: bytes, at: float) -> list[Reading]:
     their own: `{"ZbReceived": {"0x99E3": {"Name": "hall", "Temperature": 21}}}`.
     """
     if payload.lstrip()[:1] != b"{":
-        return [Reading(f"State.{origin.key}", origin.key, payload.decode().strip(), aside=True)]
+        return [Reading(f"State.{origin.key}", origin.key, load_text(payload), aside=True)]
     body = load_json(payload)
     if _PUSHED.fullmatch(origin.key):
         body = {origin.key.capitalize(): body.get("ACTION")}

@@ -67,13 +67,13 @@ def test_a_tokenizer_without_marks_gets_them_as_its_last_pieces(
         minloglevel=2,
     )
     old = tmp_path / "old.model"
-    extend_tokenizer(old, tmp_path / "new.model")
+    extend_tokenizer(old.read_bytes(), tmp_path / "new.model")
     before, after = Tokenizer.from_file(old), Tokenizer.from_file(tmp_path / "new.model")
     ids = sorted(after.control(name) for name in BUNDLED.controls())
     assert ids[-1] == after.size - 1
     assert {i for i in ids if i >= before.size} == set(range(before.size, after.size))
     assert after.encode("pump-07: 3 bar <|match|>") == before.encode("pump-07: 3 bar <|match|>")
-    extend_tokenizer(tmp_path / "new.model", tmp_path / "again.model")
+    extend_tokenizer((tmp_path / "new.model").read_bytes(), tmp_path / "again.model")
     assert (tmp_path / "again.model").read_bytes() == (tmp_path / "new.model").read_bytes()
 
 

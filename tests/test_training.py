@@ -208,6 +208,23 @@ def test_a_run_can_begin_with_an_official_checkpoint(tmp_path: Path, case: str) 
     assert measure(run, "dev", 1).loss < before
 
 
+def test_a_run_can_begin_with_a_container(new_run: Callable[..., Run], tmp_path: Path) -> None:
+    """With the weights that it stands for, half a step of the integers off at most."""
+    run = new_run(steps=2)
+    train(run, lambda line: None)
+    export(run.directory, tmp_path / "model.safetensors")
+    other = open_run(tmp_path / "on", run.recipe, start=tmp_path / "model.safetensors")
+    assert other.tokenizer.size == run.tokenizer.size
+    for (name, exact), given in zip(
+        run.model.named_parameters(), other.model.parameters(), strict=True
+    ):
+        step = exact.detach().abs().amax(dim=-1, keepdim=True) / 127 if exact.dim() == 2 else 0.0
+        assert ((exact - given).abs() <= 0.51 * step).all(), name
+    convert(tmp_path / "run" / "checkpoint.pt", tmp_path / "coarse.safetensors", precision="int4")
+    with pytest.raises(DataError, match="too coarse"):
+        open_run(tmp_path / "no", run.recipe, start=tmp_path / "coarse.safetensors")
+
+
 def test_a_checkpoint_of_another_shape_is_refused(
     new_run: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train or resume a run, then export it with --export")
     train.add_argument("run", type=Path, help="directory of the run")
-    train.add_argument("--start", type=Path, help="official checkpoint to begin a new run with")
+    train.add_argument(
+        "--start", type=Path, help="what a new run begins with: official checkpoint or container"
+    )
     train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
     train.add_argument("--size", choices=SIZES, help="shape of a new model, instead of its parts")

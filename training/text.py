@@ -56,13 +56,12 @@ def train_tokenizer(
     target.write_bytes(model.getvalue())
 
 
-def extend_tokenizer(source: Path, target: Path) -> None:
-    """Writes the SentencePiece model `source` with the marks that it lacks as its last pieces.
+def extend_tokenizer(data: bytes, target: Path) -> None:
+    """Writes the SentencePiece model `data` with the marks that it lacks as its last pieces.
 
     So a model that was trained before the marks were can learn them: its ids stay. Repeated fields
     of a serialised protobuf message may be appended to it.
     """
-    data = source.read_bytes()
     known = Tokenizer(data)
     for name in map(piece, MARKS):
         try:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from edgespike.errors import DataError, MissingInputError
+from edgespike.errors import DataError
 from edgespike.tokenizer import Tokenizer
 from training.dialogues import Batch, dialogues, packed
 from training.feed import Feed
 from training.model import SymbolicLight
 from training.recipe import Recipe
 from training.scenes import Split
+from training.start import VOCABULARY, begin_with, read_start
 from training.text import extend_tokenizer, train_tokenizer
 from training.twin import DenseTwin
 
@@ -72,26 +73,15 @@ class Run:
         os.replace(partial, self.state_file)
 
 
-VOCABULARY = "tokenizer.model"
-PER_PIECE = ("text_embedding.weight", "output_proj.weight", "prior_net.2.weight")
-"""Tensors with a row for every piece."""
-
-HIDDEN_IN, HIDDEN_OUT = "ffn.up.weight", "ffn.down.weight"
-"""Tensors with a row, and with a column, for every hidden unit."""
-
-RECOMPUTED = ("v_mem", "_cached_mask", "inv_freq")
-"""Entries of official checkpoints that are no parameters."""
-
-
 def open_run(
     directory: Path, recipe: Recipe, *, start: Path | None = None, device: str = "cpu"
 ) -> Run:
     """Starts a run in `directory`, or resumes the one that is there.
 
-    A new run begins with the weights of the official checkpoint `start`, if one is given: its
-    `tokenizer.model` must lie beside it or in `directory` and its shape must be the recipe's
-    (MissingInputError, DataError), but for fewer hidden units: the model gets more of them that say
-    nothing yet. Marks that the tokenizer lacks become its last pieces.
+    A new run begins with the weights of `start`, if it is given: an official checkpoint, whose
+    `tokenizer.model` lies beside it or in `directory`, or a container. Its shape must be the
+    recipe's (MissingInputError, DataError), but for fewer hidden units: the model gets more of them
+    that say nothing yet. Marks that the tokenizer lacks become its last pieces.
 
     A resumed run keeps its recipe; `steps`, `minutes`, `batch`, `rate` and `prompt_weight` are
     those given now.
@@ -109,8 +99,9 @@ def open_run(
             rate=recipe.rate,
             prompt_weight=recipe.prompt_weight,
         )
-    if not vocabulary.exists() and start is not None and (start.parent / VOCABULARY).exists():
-        extend_tokenizer(start.parent / VOCABULARY, vocabulary)
+    given = read_start(start) if start is not None and state is None else None
+    if not vocabulary.exists() and given is not None and given.tokenizer is not None:
+        extend_tokenizer(given.tokenizer, vocabulary)
     if not vocabulary.exists():
         train_tokenizer(vocabulary, pieces=recipe.pieces, seed=recipe.seed)
     tokenizer = Tokenizer.from_file(vocabulary)
@@ -128,8 +119,8 @@ def open_run(
         fused=True,
     )
     run = Run(directory, recipe, model, optimizer, tokenizer, torch.device(device))
-    if state is None and start is not None:
-        _begin_with(model, start)
+    if given is not None:
+        begin_with(model, given)
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -145,33 +136,6 @@ def new_model(recipe: Recipe) -> SymbolicLight | DenseTwin:
         case "dense":
             return DenseTwin(recipe.model())
     raise DataError(f"{recipe.kind!r} is no kind of model: choose spiking or dense")
-
-
-def _begin_with(model: nn.Module, start: Path) -> None:
-    try:
-        checkpoint = torch.load(start, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{start}: no such checkpoint") from error
-    weights = {
-        name: value
-        for name, value in checkpoint["model"].items()
-        if not any(part in name for part in RECOMPUTED)
-    }
-    own = model.state_dict()
-    for name, given in [(n, w) for n, w in weights.items() if n in own]:
-        more = own[name].shape[-1] - given.shape[-1] if name.endswith(HIDDEN_OUT) else 0
-        # New pieces and hidden units keep the rows that the model drew for them.
-        if name.endswith((*PER_PIECE, HIDDEN_IN)) and given.shape[1:] == own[name].shape[1:]:
-            weights[name] = torch.cat([given, own[name][given.shape[0] :]])
-        elif more > 0:
-            weights[name] = torch.nn.functional.pad(given, (0, more))
-    try:
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise DataError(f"{start}: has another shape than the recipe") from error
-    # Exports with a constant prior weight lack its entry.
-    if unexpected or set(missing) - {"output_head.prior_weight"}:
-        raise DataError(f"{start}: has other tensors than the recipe")
 
 
 @cache

@@ -225,6 +225,22 @@ def test_a_run_can_begin_with_a_container(new_run: Callable[..., Run], tmp_path:
         open_run(tmp_path / "no", run.recipe, start=tmp_path / "coarse.safetensors")
 
 
+def test_an_export_can_be_blended_with_what_the_run_began_with(
+    new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = new_run(steps=2)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    torch.save({"model": before}, tmp_path / "before.pt")
+    train(run, lambda line: None)
+    export(run.directory, tmp_path / "m.safetensors", blend=tmp_path / "before.pt", share=0.25)
+    made = torch.load(run.directory / "checkpoint.pt", weights_only=True)["model"]
+    for name, value in run.model.state_dict().items():
+        assert torch.allclose(made[name], 0.25 * value + 0.75 * before[name], atol=1e-7), name
+    assert json.loads((tmp_path / "m.json").read_text())["share"] == 0.25
+    with pytest.raises(DataError, match="other tensors"):
+        export(run.directory, tmp_path / "m.safetensors", blend=GOLDEN / CASES[0] / "checkpoint.pt")
+
+
 def test_a_checkpoint_of_another_shape_is_refused(
     new_run: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the model of a run as a container")
     export.add_argument("run", type=Path)
     export.add_argument("--target", type=Path, help="default: the bundled model")
+    export.add_argument("--blend", type=Path,
+                        help="checkpoint or container to average the weights with")  # fmt: skip
+    export.add_argument("--share", type=float, default=0.7, help="of the run's (default 0.7)")
     compared = commands.add_parser("compare", help="train sizes, kinds and variants, and compare")
     compared.add_argument("directory", type=Path, help="where their runs are")
     compared.add_argument("--steps", type=int, default=1500, help="of each (default 1500)")
@@ -123,7 +126,7 @@ def main() -> int:
         elif args.command == "export":
             from training.export import export
 
-            export(args.run, args.target)
+            export(args.run, args.target, blend=args.blend, share=args.share)
         elif args.command == "compare":
             _compare(args)
         elif args.command == "questions":

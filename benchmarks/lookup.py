@@ -23,10 +23,10 @@ from edgespike.engine.model import Model
 from edgespike.engine.sample import Sampling
 from edgespike.engine.session import Snapshot
 from edgespike.evaluate.qa import template_of
-from edgespike.evaluate.questions import bundled_questions, load_questions
+from edgespike.evaluate.questions import Question, bundled_questions, load_questions
 from edgespike.grounding import Stated, Vocabulary
 from edgespike.model.bundled import bundled_model
-from edgespike.prompting import render
+from edgespike.prompting import Block, render
 
 _MAX_TOKENS = 64
 _CONTEXT = 256
@@ -86,13 +86,7 @@ def _recorded(count: int) -> tuple[list[Recorded], bool]:
     asked = list(load_questions(bundled_questions()))
     recorded, identical = [], True
     for question in asked[:: max(1, len(asked) // count)][:count]:
-        block = render(
-            question.picture,
-            question.question,
-            tokenizer=engine.tokenizer,
-            template=template,
-            budget=template.budget,
-        )
+        block = asked_of(engine, question)
         plain, quick = (
             [
                 piece.token
@@ -116,6 +110,18 @@ def _recorded(count: int) -> tuple[list[Recorded], bool]:
             stated.push(token)
         recorded.append(Recorded(block.ids, said, choices))
     return recorded, identical
+
+
+def asked_of(engine: Model, question: Question) -> Block:
+    """What the model reads when it is asked that."""
+    template = template_of(engine)
+    return render(
+        question.picture,
+        question.question,
+        tokenizer=engine.tokenizer,
+        template=template,
+        budget=template.budget,
+    )
 
 
 def _speedup(engine: Model, start: Snapshot, answers: Sequence[Recorded], *, stated: bool) -> float:

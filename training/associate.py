@@ -1,6 +1,6 @@
 """Learns which words of questions stand for which words of channels.
 
-A logistic regression over pairs of words on the questions of `situations/` and `phrasings.txt`,
+A logistic regression over pairs of words on the questions of `situations/` and `phrasings/`,
 each channel of a scene being meant or not; the weights go to `edgespike/data/associations.json`.
 """
 

@@ -1,4 +1,11 @@
-"""How people ask: the phrasings of `phrasings.txt`, split, chosen and roughened as people type."""
+"""How people ask: the phrasings of `phrasings/`, split, chosen and roughened as people type.
+
+A file has sections, `[family]`, of one phrasing a line. `(a|b|)` is a choice, so that a line
+stands for many sentences. {n} is a sensor's name, {p} a place or device, {q} a quantity, {s} a
+state, {x} a thing, {a} and {b} two sensors. A line that begins with ~ is a clause {c} that follows
+an opening of [indirect]. Of every ten lines of a family the ninth serves development and the tenth
+the test: new ones go to its end, so that none moves.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +27,7 @@ THANKS = (
 )  # fmt: skip
 """What people say around a question, in every split."""
 
+FOLDER = Path(__file__).with_name("phrasings")
 _CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
 
 
@@ -36,11 +44,12 @@ def templates() -> dict[str, dict[Split, tuple[str, ...]]]:
     """Phrasings by family and split."""
     families: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in Path(__file__).with_name("phrasings.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            lines = families.setdefault(line.strip("[]"), [])
-        elif line and not line.startswith("#"):
-            lines.append(line)
+    for path in sorted(FOLDER.glob("*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("["):
+                lines = families.setdefault(line.strip("[]"), [])
+            elif line:
+                lines.append(line)
     return {family: _split(lines) for family, lines in families.items()}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import cast
 
 from edgespike.grounding.figures import HYPHENS, NEGATIONS, is_digit
 
@@ -97,13 +98,20 @@ class Automaton:
         state = frozenset(threads)
         if not state:
             return DEAD
-        if state not in self._numbered:
-            self._numbered[state] = len(self._states)
+        number = self._numbered.get(state)
+        if number is None:
+            number = self._numbered[state] = len(self._states)
+            free = settled = False
+            for thread in state:
+                if isinstance(thread, str):
+                    settled, free = True, free or thread != _HYPHENED
+                else:
+                    settled = settled or thread in self._ends
             self._states.append(state)
             self._next.append({})
-            self.settled.append(any(isinstance(t, str) or t in self._ends for t in state))
-            self.free.append(any(isinstance(t, str) and t != _HYPHENED for t in state))
-        return self._numbered[state]
+            self.settled.append(settled)
+            self.free.append(free)
+        return number
 
     def _step(self, state: int, char: str) -> int:
         follow: set[_Thread | None] = set()
@@ -116,7 +124,8 @@ class Automaton:
                 follow.add(_in_free_text(thread, char))
                 if char in self.beginnings and _may_begin(thread, char):
                     follow.add(self._children[0][char])
-        after = self._number(thread for thread in follow if thread is not None)
+        follow.discard(None)
+        after = self._number(cast("set[_Thread]", follow))
         self._next[state][char] = after
         return after
 

@@ -147,6 +147,50 @@ def test_words_beside_a_name_make_no_other_of_it(
     assert (sorted(found.match or found.maybe), found.unknown) == (right, ())
 
 
+@pytest.mark.parametrize(
+    ("names_", "question", "right"),
+    [
+        (["Bay pH", "Bay soil pH"], "does the bay soil pH outdo the bay pH", [1, 0]),
+        (["Rack load", "Rack peak load"], "is the rack load above the rack peak load", [0, 1]),
+        (["X1 power", "X1 solar power"], "lack of the X1 pwer to the solar power in X1?", [0, 1]),
+        (["Bay dust", "Bay PM2.5"], "delta bay dust bay PM2.5", [0, 1]),
+        (["L4 moisture", "L4 soil moisture", "L4 fan"], "L4 soil moisture and the L4 fan", [1, 2]),
+        (["Tank flow", "Tank flow rate"], "what is the tank flow rate", [1]),
+        (["Kitchen", "Kitchen left"], "temperature of the kitchen left", [1]),
+        (["Oven", "Oven left", "Oven right"], "is oven left warmer than oven right", [1, 2]),
+    ],
+)  # fmt: skip
+def test_names_within_each_other_are_found_where_each_is_said(
+    names_: list[str], question: str, right: list[int]
+) -> None:
+    quantities = {"fan": "fan", "power": "power", "pressure": "pressure"}
+    channels = [
+        ChannelView(n, "5", 5.0, "%", quantities.get(n.split()[-1], "temperature")) for n in names_
+    ]
+    assert list(relevance(channels, question).match) == right
+
+
+@pytest.mark.parametrize(
+    ("question", "fits"),
+    [
+        ("gimme every temp u got", "temperature"),
+        ("need temps all of em", "temperature"),
+        ("wat r the co2s", "CO2"),
+        ("kitchen temp n kitchen humidity", "kitchen"),
+    ],
+)
+def test_texted_words_name_nothing(question: str, fits: str) -> None:
+    found = relevance(CHANNELS, question)
+    assert not found.unknown
+    assert {fits in name for name in names(found.match or found.maybe)} == {True}
+
+
+def test_a_letter_of_a_name_is_no_texted_word() -> None:
+    phases = [ChannelView(f"winding {p}", "5", 5.0, "A", "current") for p in ("V", "W")]
+    assert relevance(phases, "current of winding u").match == ()
+    assert relevance([*phases, ChannelView("winding U", "6")], "winding u?").match == (2,)
+
+
 @pytest.mark.parametrize("thing", ["arena", "valve", "stage", "printer", "shower"])
 def test_a_real_word_is_no_typing_error_for_an_ordinary_one(thing: str) -> None:
     found = relevance(CHANNELS, f"what's the temperature of the {thing}?")
@@ -169,6 +213,13 @@ def test_a_real_word_is_no_typing_error_for_an_ordinary_one(thing: str) -> None:
 )
 def test_typing_errors_are_small_and_never_in_numbers(one: str, two: str, same: bool) -> None:
     assert alike(one, two) is alike(two, one) is same
+
+
+def test_of_a_short_name_only_a_letter_left_out_is_a_typing_error() -> None:
+    assert alike("dor", "door")
+    assert alike("lnk", "link")
+    assert not any(alike(*pair) for pair in (("fox", "flow"), ("oor", "door"), ("dor", "doors")))
+    assert names(relevance(CHANNELS, "front dor?").match) == ["front door"]
 
 
 def test_words_are_cut_where_letters_meet_digits() -> None:

@@ -185,7 +185,7 @@ def dialogue(
             misses += 1
             continue
         asked.append(found)
-        for _ in range(rng.choice((0, 0, 1, 2, 3, 4))):
+        for _ in range(rng.randrange(6)):
             again = asker.again(found)
             if again is None:
                 continue

@@ -386,4 +386,4 @@ def clean_turn(turn: Turn, found: Relevance) -> bool:
         return (found.before or found.match) == turn.about
     if found.maybe and turn.family in SINGLE:  # told in detail
         return turn.about[0] in (*detailed_of(found), found.likely)
-    return found.match == turn.about and (turn.family == "partly") == bool(found.unknown)
+    return found.match == turn.about  # beside it a word may be unknown that is no name

@@ -36,6 +36,7 @@ from edgespike.prompting.words import (
     QUANTITIES,
     STATES,
     SUBORDINATORS,
+    TEXTED,
     THINGS_DONE,
     alike,
     asked_meanings,
@@ -83,9 +84,9 @@ class Question:
         self.text = text
         self.names = names
         found = cut(text, MAX_WORDS)[:MAX_WORDS]
-        self.words = [word for word, _, _ in found]
-        self._places = [(start, end) for _, start, end in found]
         known = {word for name in names for word in name.words}
+        self.words = [_in_full(word, text[start:end], known) for word, start, end in found]
+        self._places = [(start, end) for _, start, end in found]
         self._meant = {m for name in names for word in name.needed for m in word}
         self._meant |= {m for name in names for m in name.extra}
         self._glued = _glued(names)
@@ -380,6 +381,28 @@ class Question:
         needed = self.names[channel].needed
         return all(any(self.meanings[i] & word for i in places) for word in needed)
 
+    def names_some(self, channel: int, places: frozenset[int]) -> bool:
+        """Whether these places hold a word of the name of a channel."""
+        needed = frozenset[str]().union(*self.names[channel].needed)
+        return any(self.meanings[i] & needed for i in places)
+
+    def mentions(self, channel: int) -> list[frozenset[int]]:
+        """Where the question says the whole name of a channel at a stretch: as it is spelt, or else
+        in other words, with no more than "in the" between them.
+        """
+        name, words = self.names[channel].words, tuple(self.words)
+        starts = [at for at in range(len(words)) if words[at : at + len(name)] == name]
+        if starts:
+            return [frozenset(range(at, at + len(name))) for at in starts]
+        stretches: list[list[int]] = []
+        for at in sorted(self.matched[channel][0]):
+            between = words[stretches[-1][-1] + 1 : at] if stretches else ("",)
+            if all(word in LINKS or word == "the" for word in between):
+                stretches[-1].append(at)
+            else:
+                stretches.append([at])
+        return [each for each in map(frozenset, stretches) if self.named(channel, each)]
+
     def phrases(self) -> list[list[list[int]]]:
         """The runs, together where no conjunction or comma parts them: "temperature in the hall"
         is one phrase, "hall and attic" are two."""
@@ -411,6 +434,13 @@ class Question:
     def said(self, run: Sequence[int]) -> str:
         """The run as it stands in the question."""
         return self.text[self._places[run[0]][0] : self._places[run[-1]][1]]
+
+
+def _in_full(word: str, written: str, known: set[str]) -> str:
+    """A word that was texted, where it can't be a name's: phase U beside V, R beside S and T."""
+    full = TEXTED.get(word)
+    lettered = len(word) == 1 and (written != word or not known.isdisjoint("rstuvwn"))
+    return word if full is None or word in known or lettered else full
 
 
 def _glued(names: Iterable[Name]) -> dict[str, frozenset[str]]:

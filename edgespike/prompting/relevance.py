@@ -232,6 +232,8 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     phrases = [frozenset(_places(phrase)) for phrase in asked.phrases()]
     # First those that one phrase names: "sala 2 leak, sala lux" isn't about a sala leak.
     whole.sort(key=lambda c: not any(asked.named(c, matched[c][0] & phrase) for phrase in phrases))
+    apart = {c: [m for m in asked.mentions(c) if _apart(asked, c, m, whole)] for c in whole}
+    whole.sort(key=lambda c: not apart[c])
     taken: set[int] = set()
     found: dict[int, frozenset[int]] = {}
     for c in whole:
@@ -240,13 +242,22 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
         clear = places - strange
         # "the hall power and the hall solar power" names the hall power, though in the other too.
         alone = [clear & phrase for phrase in phrases if asked.named(c, clear & phrase)]
-        own = next((part for part in alone if part - taken), places)
-        if own - taken and asked.named(c, own & clear):
+        parts = apart[c] or alone or [places]
+        own = next((part for part in parts if asked.names_some(c, part - taken)), frozenset[int]())
+        if own and asked.named(c, own & clear):
             found[c] = own & clear
         taken |= own
     shared = Counter(i for places in found.values() for i in places)
     first = {c: min([i for i in at if shared[i] == 1] or at) for c, at in found.items()}
     return {c: found[c] for c in sorted(found, key=lambda c: first[c])}
+
+
+def _apart(asked: Question, channel: int, mention: frozenset[int], whole: Sequence[int]) -> bool:
+    """Whether a mention is the channel's own and no part of a longer name: the second in "is the
+    soil moisture above the moisture".
+    """
+    names = [c for c in whole if c != channel and mention < asked.matched[c][0]]
+    return all(asked.named(c, asked.matched[c][0] - mention) for c in names)
 
 
 def _in_the_way(

@@ -38,6 +38,8 @@ def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
     for fits in (found.match, found.maybe):
         if fits:
             yield from _lists(_cleaned(channels, fits), unknown)
+    if len(found.near) > 1:
+        yield answers.listed(_cleaned(channels, sorted(found.near)))
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
     for group in islice(groups_of([channels[c] for c in several]), MAX_GROUPS):
         other = {"highest": "lowest", "lowest": "highest"}.get(found.end or "")

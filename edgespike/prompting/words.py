@@ -151,6 +151,12 @@ EVERYDAY = {
 }  # fmt: skip
 """Everyday words for what a quantity measures; only questions use them so."""
 
+TEXTED = {
+    "wat": "what", "wats": "what", "da": "the", "em": "them", "ur": "your", "yur": "your",
+    "wth": "with", "n": "and", "u": "you", "r": "are", "ppl": "people", "rn": "now",
+}  # fmt: skip
+"""How people who text write some words of questions."""
+
 LINKS = _set("in of at the for on s")
 """Words within a name that is said the other way round: "state of the pump"."""
 
@@ -280,10 +286,10 @@ def _plain(word: str) -> str:
 
 
 def singular(word: str) -> str:
-    """`pumps` -> `pump`; words with digits and short ones stay."""
-    if len(word) > 3 and word.endswith("s") and not word.endswith("ss") and word.isalpha():
-        return word[:-1]
-    return word
+    """`pumps` -> `pump`, `co2s` -> `co2`; other words with digits and short ones stay."""
+    if not word.endswith("s") or len(word) <= 3 or word.endswith("ss"):
+        return word
+    return word[:-1] if word.isalpha() or word[:-1] in QUANTITIES else word
 
 
 def meanings(word: str) -> frozenset[str]:
@@ -330,12 +336,17 @@ def _slipped(word: str, known: str) -> bool:
 
 
 def alike(one: str, two: str) -> bool:
-    """Whether `one` may be a typing error for `two`: by one letter, or two in a long word.
+    """Whether `one` may be a typing error for `two`: by one letter, or two in a long word; of a
+    short one only by a letter left out ("dor" for "door").
 
     Never for words with digits: pump-07 isn't pump-08.
     """
     longer = max(len(one), len(two))
-    if min(len(one), len(two)) < 4 or not (one.isalpha() and two.isalpha()):
+    if not (one.isalpha() and two.isalpha()):
+        return False
+    if len(one) == 3 and len(two) == 4:
+        return one[0] == two[0] and any(one == two[:at] + two[at + 1 :] for at in (1, 2, 3))
+    if min(len(one), len(two)) < 4:
         return False
     if one[0] != two[0] and one[1:3] != two[1:3]:
         return False

@@ -156,6 +156,7 @@ def test_words_beside_a_name_make_no_other_of_it(
         (["Bay dust", "Bay PM2.5"], "delta bay dust bay PM2.5", [0, 1]),
         (["L4 moisture", "L4 soil moisture", "L4 fan"], "L4 soil moisture and the L4 fan", [1, 2]),
         (["Tank flow", "Tank flow rate"], "what is the tank flow rate", [1]),
+        (["Deep freezer", "Deep freezer temp"], "deep freezer temperature", [1]),
         (["Kitchen", "Kitchen left"], "temperature of the kitchen left", [1]),
         (["Oven", "Oven left", "Oven right"], "is oven left warmer than oven right", [1, 2]),
     ],
@@ -187,7 +188,7 @@ def test_texted_words_name_nothing(question: str, fits: str) -> None:
 
 def test_a_letter_of_a_name_is_no_texted_word() -> None:
     phases = [ChannelView(f"winding {p}", "5", 5.0, "A", "current") for p in ("V", "W")]
-    assert relevance(phases, "current of winding u").match == ()
+    assert relevance(phases, "current of winding u").unknown == ("winding u current",)
     assert relevance([*phases, ChannelView("winding U", "6")], "winding u?").match == (2,)
 
 

@@ -186,6 +186,15 @@ def test_texted_words_name_nothing(question: str, fits: str) -> None:
     assert {fits in name for name in names(found.match or found.maybe)} == {True}
 
 
+def test_the_most_of_a_sort_is_asked_of_all() -> None:
+    cases = [ChannelView(f"{n} temp", "5", 5.0, "°C", "temperature") for n in ("Fish", "Meat")]
+    for question in ("what's the coldest cabinet?", "warmest counter right now"):
+        found = relevance(cases, question)
+        assert (found.maybe, found.unknown) == ((0, 1), ()), question
+    assert relevance(cases, "what is the highest sauna temperature?").unknown
+    assert relevance(cases, "is the sauna coldest?").unknown
+
+
 def test_a_letter_of_a_name_is_no_texted_word() -> None:
     phases = [ChannelView(f"winding {p}", "5", 5.0, "A", "current") for p in ("V", "W")]
     assert relevance(phases, "current of winding u").unknown == ("winding u current",)

@@ -24,7 +24,9 @@ from edgespike.prompting.words import (
     CONTRASTS,
     ENOUGH,
     FUNCTION,
+    HIGH,
     LINKS,
+    LOW,
     MEASURED,
     MEASURED_IN,
     ONESELF,
@@ -316,7 +318,7 @@ class Question:
         hit, last = self.hit, -2
         aside = self._aside(hit)
         for i, word in enumerate(self.words):
-            passes = i in aside or lexicon().passes(word) or self._is_bound(i)
+            passes = i in aside or lexicon().passes(word) or self._is_bound(i) or self._is_sort(i)
             if i not in hit and (passes or self._is_verb(i, hit)):
                 continue
             joined = i == last + 1 and _GAP.fullmatch(
@@ -332,6 +334,16 @@ class Question:
     def _is_bound(self, at: int) -> bool:
         """Whether a number is what something may be above or below."""
         return at > 0 and self.words[at].isdecimal() and self.words[at - 1] in BEYOND
+
+    def _is_sort(self, at: int) -> bool:
+        """Whether a word says among what something is the most: the cabinets of "the coldest
+        cabinet", but not the sauna of "the highest sauna temperature".
+        """
+        if not at or self.words[at - 1] not in HIGH | LOW or not self.words[at].isalpha():
+            return False
+        after = self.words[at + 1] if at + 1 < len(self.words) else "now"
+        measured = asked_meanings(self.words[at - 1]) & MEASURED
+        return bool(measured) and lexicon().passes(after) and not asked_meanings(after) & MEASURED
 
     def _aside(self, hit: frozenset[int]) -> frozenset[int]:
         """Places of words that tell why or when one asks: what follows "warm enough to", "while",

@@ -343,7 +343,7 @@ class Question:
             return False
         after = self.words[at + 1] if at + 1 < len(self.words) else "now"
         measured = asked_meanings(self.words[at - 1]) & MEASURED
-        return bool(measured) and lexicon().passes(after) and not asked_meanings(after) & MEASURED
+        return bool(measured) and lexicon().passes(after)
 
     def _aside(self, hit: frozenset[int]) -> frozenset[int]:
         """Places of words that tell why or when one asks: what follows "warm enough to", "while",

@@ -22,6 +22,9 @@ _WORD = re.compile(r"[^\W_]+")
 MAX_PREVIOUS = 4
 """Earlier questions that one can lean on."""
 
+MAX_APART = 32
+"""So many different names in a question are looked at for one within another."""
+
 MAX_MEANT = 2
 """So many channels that a question means without their names are its match, more are a group."""
 
@@ -232,8 +235,8 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     phrases = [frozenset(_places(phrase)) for phrase in asked.phrases()]
     # First those that one phrase names: "sala 2 leak, sala lux" isn't about a sala leak.
     whole.sort(key=lambda c: not any(asked.named(c, matched[c][0] & phrase) for phrase in phrases))
-    apart = {c: [m for m in asked.mentions(c) if _apart(asked, c, m, whole)] for c in whole}
-    whole.sort(key=lambda c: not apart[c])
+    apart = _apart(asked, whole)
+    whole.sort(key=lambda c: c not in apart)
     taken: set[int] = set()
     found: dict[int, frozenset[int]] = {}
     for c in whole:
@@ -242,7 +245,7 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
         clear = places - strange
         # "the hall power and the hall solar power" names the hall power, though in the other too.
         alone = [clear & phrase for phrase in phrases if asked.named(c, clear & phrase)]
-        parts = apart[c] or alone or [places]
+        parts = apart.get(c) or alone or [places]
         own = next((part for part in parts if asked.names_some(c, part - taken)), frozenset[int]())
         if own and asked.named(c, own & clear):
             found[c] = own & clear
@@ -252,12 +255,26 @@ def _full(asked: Question, runs: list[list[int]]) -> dict[int, frozenset[int]]:
     return {c: found[c] for c in sorted(found, key=lambda c: first[c])}
 
 
-def _apart(asked: Question, channel: int, mention: frozenset[int], whole: Sequence[int]) -> bool:
-    """Whether a mention is the channel's own and no part of a longer name: the second in "is the
-    soil moisture above the moisture".
+def _apart(asked: Question, whole: Sequence[int]) -> dict[int, list[frozenset[int]]]:
+    """Where whole names are said that are no parts of longer ones: both in "is the soil moisture
+    above the moisture".
     """
-    names = [c for c in whole if c != channel and mention < asked.matched[c][0]]
-    return all(asked.named(c, asked.matched[c][0] - mention) for c in names)
+    different = list({asked.names[c].words: c for c in whole}.values())
+    if len(different) > MAX_APART:
+        return {}
+    found: dict[tuple[tuple[str, ...], frozenset[int]], list[frozenset[int]]] = {}
+    for c in whole:
+        like = (asked.names[c].words, asked.matched[c][0])
+        if like not in found:
+            found[like] = [m for m in asked.mentions(c) if _own(asked, c, m, different)]
+    of = {c: found[asked.names[c].words, asked.matched[c][0]] for c in whole}
+    return {c: mentions for c, mentions in of.items() if mentions}
+
+
+def _own(asked: Question, channel: int, mention: frozenset[int], names: Sequence[int]) -> bool:
+    """Whether all longer `names` around a mention are said without it too."""
+    longer = [c for c in names if c != channel and mention < asked.matched[c][0]]
+    return all(asked.named(c, asked.matched[c][0] - mention) for c in longer)
 
 
 def _in_the_way(

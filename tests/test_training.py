@@ -241,6 +241,22 @@ def test_an_export_can_be_blended_with_what_the_run_began_with(
         export(run.directory, tmp_path / "m.safetensors", blend=GOLDEN / CASES[0] / "checkpoint.pt")
 
 
+def test_an_export_can_be_blended_with_a_container(
+    new_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = new_run(steps=2)
+    train(run, lambda line: None)
+    export(run.directory, tmp_path / "whole.safetensors")
+    whole = torch.load(run.directory / "checkpoint.pt", weights_only=True)["model"]
+    export(
+        run.directory, tmp_path / "m.safetensors", blend=tmp_path / "whole.safetensors", share=0.5
+    )
+    made = torch.load(run.directory / "checkpoint.pt", weights_only=True)["model"]
+    for name, value in whole.items():
+        step = float(value.abs().max()) / 127
+        assert torch.allclose(made[name], value, rtol=0, atol=0.26 * step), name
+
+
 def test_a_checkpoint_of_another_shape_is_refused(
     new_run: Callable[..., Run], tmp_path: Path
 ) -> None:

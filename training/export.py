@@ -67,9 +67,12 @@ def export(
 
 
 def _blended(weights: dict[str, Tensor], other: Start, share: float) -> dict[str, Tensor]:
-    if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in other.weights.items()}:
+    # A container has no scalars: it holds one as an array of one.
+    scalars = {n for n, w in weights.items() if w.shape == ()}
+    given = {n: w.squeeze() if n in scalars else w for n, w in other.weights.items()}
+    if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in given.items()}:
         raise DataError(f"{other.path}: has other tensors than the run")
-    return {n: share * w + (1 - share) * other.weights[n] for n, w in weights.items()}
+    return {n: share * w + (1 - share) * given[n] for n, w in weights.items()}
 
 
 def _facts(recipe: Recipe, state: dict[str, Any], curve: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgespike.prompting import BUNDLED, Block, answer_part, render
+from edgespike.prompting import BUNDLED, answer_part, render
 from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
 from edgespike.prompting.relevance import relevance
 from edgespike.sensing.picture import ChannelView, Picture
 from edgespike.tokenizer import Tokenizer
 from training.dialogues import (
-    BRIEF,
     COPIED,
     Dialogue,
     asker_of,
@@ -275,7 +274,6 @@ def test_a_dialogue_begins_exactly_as_the_daemon_asks(tokenizer: Tokenizer) -> N
         rng = random.Random(seed)
         from training.dialogues import _begin
 
-        brief = rng.random() < BRIEF
         asker = asker_of(rng, "train")
         asker.scene = _begin(rng, Dialogue(tokenizer, BUNDLED, 512), asker.scene, 512)
         found = next_turn(asker, [])
@@ -283,8 +281,6 @@ def test_a_dialogue_begins_exactly_as_the_daemon_asks(tokenizer: Tokenizer) -> N
             asker.scene.picture, found.question, tokenizer=tokenizer, template=BUNDLED, budget=512
         )
         answer = answer_part(tokenizer, BUNDLED, found.answer)
-        if brief:
-            answer = answer[:1]
         if made.answers.index(True) == len(prompt.ids):  # it began without a key frame
             assert made.ids[: len(prompt.ids) + len(answer)] == prompt.ids + answer
             compared += 1
@@ -325,22 +321,6 @@ def test_choices_are_where_statements_part(tokenizer: Tokenizer) -> None:
     assert choices(tokenizer, said, ["No."]) == [True] * len(said)
     cut = [*tokenizer.encode("No"), said[-1]]
     assert choices(tokenizer, cut, ("No", "No one"))[-1]
-
-
-def test_a_brief_answer_ends_with_its_last_choice(tokenizer: Tokenizer) -> None:
-    turn = Turn("value", "?", "The hall is off.")
-    statements = ("The hall is on.", "The hall is off.", "No.")
-    block = Block([5, 6], "?", (), (), statements)
-    whole, brief = (Dialogue(tokenizer, BUNDLED, 64, brief=b) for b in (False, True))
-    assert whole.add(block, turn)
-    assert brief.add(block, turn)
-    last = max(at for at, choice in enumerate(whole.choices) if choice)
-    assert last + 1 < len(whole.ids)
-    assert brief.ids == whole.ids[: last + 1]
-    assert brief.choices == whole.choices[: last + 1]
-    alone = Block([5], "?", (), (), statements[1:2])
-    assert brief.add(alone, turn)  # nothing to choose: it is copied
-    assert tokenizer.decode(brief.ids[last + 2 : -1]) == turn.answer
 
 
 def test_every_answer_of_a_dialogue_has_its_family(tokenizer: Tokenizer) -> None:

@@ -38,9 +38,6 @@ def scene_size(rng: random.Random) -> int:
     return min(60, 1 + int(rng.expovariate(1 / 9)))
 
 
-BRIEF = 0.75
-"""Share of dialogues whose answers end with their last choice."""
-
 SITUATED = 0.5
 """Share of dialogues about a situation that was written by hand."""
 
@@ -116,14 +113,8 @@ class Dialogue:
     """Ids of one scene's dialogue, at most `length`, which of them are answers, which of these are
     `choices`, and the families of the answers."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, template: PromptTemplate, length: int, brief: bool = False
-    ) -> None:
-        """`brief`: an answer ends where its last choice is made. What follows is copied, so that a
-        context of tokens teaches a third more answers without it.
-        """
+    def __init__(self, tokenizer: Tokenizer, template: PromptTemplate, length: int) -> None:
         self.tokenizer, self.template, self.length = tokenizer, template, length
-        self.brief = brief
         self.ids: list[int] = []
         self.answers: list[bool] = []
         self.choices: list[bool] = []
@@ -132,15 +123,11 @@ class Dialogue:
     def add(self, block: Block, turn: Turn | None = None) -> bool:
         """Takes in a block, and the answer of its turn, if both fit."""
         said = answer_part(self.tokenizer, self.template, turn.answer) if turn else []
-        chosen = choices(self.tokenizer, said, block.statements)
-        if self.brief and any(chosen):
-            last = len(chosen) - chosen[::-1].index(True)
-            said, chosen = said[:last], chosen[:last]
         if len(self.ids) + len(block.ids) + len(said) > self.length:
             return False
         self.ids += block.ids + said
         self.answers += [False] * len(block.ids) + [True] * len(said)
-        self.choices += [False] * len(block.ids) + chosen
+        self.choices += [False] * len(block.ids) + choices(self.tokenizer, said, block.statements)
         self.families += [turn.family] if turn else []
         return True
 
@@ -177,7 +164,7 @@ def dialogue(
     Beside turns as the daemon has them there are *bare* ones, whose focus is still that of the turn
     before: so a context of tokens teaches more answers.
     """
-    whole = Dialogue(tokenizer, template, length, brief=rng.random() < BRIEF)
+    whole = Dialogue(tokenizer, template, length)
     asker = asker_of(rng, split)
     asker.scene = _begin(rng, whole, asker.scene, length)
     bare = replace(template, focus=0)

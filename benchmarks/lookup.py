@@ -158,6 +158,7 @@ class _Dictated:
     """Has an answer consist of these tokens, some of which are `choices`."""
 
     settled = True
+    weighs = False
 
     def __init__(self, tokens: Sequence[int], choices: Sequence[bool]) -> None:
         self._tokens, self._choices = tokens, choices

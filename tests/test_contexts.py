@@ -21,7 +21,8 @@ from edgespike.engine.model import Model
 from edgespike.messages import Answer, PromptRequest
 from edgespike.model.bundled import bundled_model
 from edgespike.prompting import BUNDLED, PromptTemplate, render
-from edgespike.prompting.question import Name, Question
+from edgespike.prompting.names import Name
+from edgespike.prompting.question import Question
 from edgespike.prompting.relevance import relevance
 from edgespike.sensing import Sensing
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from edgespike.prompting import BUNDLED, PromptTemplate, render, turn
 from edgespike.prompting.focus import focus_lines
 from edgespike.prompting.relevance import Relevance, relevance
-from edgespike.prompting.words import alike, cut
+from edgespike.prompting.words import alike, cut, shortened
 from edgespike.sensing.picture import ChannelView, Picture
 
 
@@ -326,3 +328,112 @@ def test_a_template_without_marks_shows_only_what_is_named_and_little_of_it() ->
     )
     assert block.text.startswith("<|system|>\n- front door: open, 3 s ago<|endofsystem|><|user|>")
     assert block.used == ("front door",)
+
+
+def test_a_number_before_a_plural_says_how_many_there_are() -> None:
+    freezers = [
+        ChannelView(f"freezer_{n}_temp", text=str(-18 - n), number=-18.0 - n, unit="°C")
+        for n in (1, 2, 3)
+    ]
+    for question in ("temps of all 3 freezers?", "the 3 freezers", "3 freezers, how cold?"):
+        found = relevance(freezers, question)
+        assert (found.match, sorted(found.maybe), found.unknown) == ((), [0, 1, 2], ()), question
+    assert relevance(freezers, "how cold is freezer 3?").match == (2,)
+    assert relevance(freezers, "freezer 3 temps").match == (2,)
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "short"),
+    [
+        ("hydraulic", "hyd", True),
+        ("valve", "vlv", True),
+        ("heater", "htr", True),
+        ("return", "rtn", True),
+        ("pump", "pmp", True),
+        ("hydraulic", "hy", False),
+        ("pumps", "pump", False),
+        ("valve", "vl", False),
+        ("heater", "htb", False),
+        ("water", "wtb", False),
+        ("tank", "knk", False),
+        ("room", "rm2", False),
+    ],
+)
+def test_a_word_of_a_name_may_be_short_for_one(word: str, name: str, short: bool) -> None:
+    assert shortened(word, name) is short
+
+
+def test_what_is_short_for_a_word_is_found_by_it_but_no_word_that_people_say() -> None:
+    oil = [ChannelView("IM-04 hyd oil temp", text="53.7", number=53.7, unit="°C")]
+    assert relevance(oil, "is the hydraulic oil getting warmer?").match == (0,)
+    assert relevance([ChannelView("car door", text="open")], "is the carport door open?").unknown
+
+
+def test_who_asks_whether_a_door_is_locked_means_its_lock() -> None:
+    doors = [
+        ChannelView("Front door", text="closed"),
+        ChannelView("front_door_lock", text="locked"),
+    ]
+    assert relevance(doors, "is the front door locked?").match == (1,)
+    assert relevance(doors, "is the front door open?").match == (0,)
+    assert relevance(doors, "front door?").match == (0,)
+    windows = [doors[0], ChannelView("front door window", text="open")]
+    assert relevance(windows, "is the front door open?").match == (0,)
+
+
+def test_what_is_asked_of_one_is_meant_of_another_beside_it() -> None:
+    mills = [
+        ChannelView("DMG spindle load", text="83", number=83.0, unit="%"),
+        ChannelView("DMG coolant level", text="18", number=18.0, unit="%"),
+        ChannelView("Haas VF2 spindle load", text="12", number=12.0, unit="%"),
+        ChannelView("Haas coolant level", text="64", number=64.0, unit="%"),
+    ]
+    assert relevance(mills, "average spindle load of the DMG and the Haas").match == (0, 2)
+    assert relevance(mills, "teh dmg spindle load adn teh haas").match == (0, 2)
+
+
+def test_who_asks_for_rooms_asks_for_no_boiler() -> None:
+    names = ("Bathroom", "Attic", "Boiler flow", "Outdoor")
+    house = [
+        ChannelView(n, text="20", number=20.0, unit="°C", quantity="temperature") for n in names
+    ]
+    assert relevance(house, "which room is the warmest?").maybe == (0, 1)
+    assert relevance(house, "what is the warmest?").maybe == (0, 1, 2, 3)
+    halls = [*house, replace(house[0], name="boiler room"), replace(house[0], name="control room")]
+    assert relevance(halls, "which room is the warmest?").maybe == (0, 1, 4, 5)
+
+
+def test_a_word_before_an_id_says_what_it_is() -> None:
+    plant = [
+        ChannelView("K3 status", text="standby"),
+        ChannelView("K2 status", text="running"),
+        ChannelView("hall temperature", text="19", number=19.0, unit="°C"),
+    ]
+    assert relevance(plant, "what's compressor K3 doing?").match == (0,)
+    assert relevance(plant, "what's compressor K4 doing?").unknown
+
+
+def test_outdoors_is_where_a_name_says_it() -> None:
+    house = [
+        ChannelView(name, text="4", number=4.0, unit="°C", quantity="temperature")
+        for name in ("Wohnzimmer", "Außentemperatur", "Bad")
+    ]
+    assert relevance(house, "How cold is it outside?").maybe == (1,)
+    assert relevance(house[:1], "How cold is it outside?").unknown
+
+
+def test_a_compound_is_what_it_ends_with() -> None:
+    barn = [
+        ChannelView("Melktank inhoud", text="4820", number=4820.0, unit="L"),
+        ChannelView("Krachtvoersilo", text="2.9", number=2.9, unit="t"),
+    ]
+    assert relevance(barn, "how many litres have we got in the tank").match == (0,)
+    assert relevance(barn, "what's left in the silo?").match == (1,)
+    assert relevance(barn, "is the ilo full?").unknown
+    assert relevance([ChannelView("skylight", text="open")], "is the sky clear?").match == ()
+
+
+def test_where_all_is_is_no_name() -> None:
+    van = [ChannelView("Fridge", text="5.4", number=5.4, unit="°C")]
+    assert not relevance(van, "what can you see in this camper?").unknown
+    assert relevance(van, "is the camper warm?").unknown

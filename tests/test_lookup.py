@@ -50,6 +50,7 @@ class NoThreeInARow:
 
     settled = True
     forced = None
+    weighs = False
 
     def __init__(self, limit: int) -> None:
         self.tokens: list[int] = []

@@ -18,6 +18,7 @@ examples:
   python -m training compare runs/compare              what spiking costs, by size and kind
   python -m training questions --count 400             write the held-out question set
   python -m training associate                         learn which words mean which sensors
+  python -m training intents                           learn which wording asks for what
   python -m training sample --seed 3                   show what the model is trained on
 
 Training stops at the end of its plan or on Ctrl-C, saves, and resumes when it is called again. The
@@ -71,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     associated.add_argument("--count", type=int, default=30000, help="questions (default 30000)")
     associated.add_argument("--rounds", type=int, default=8, help="over them (default 8)")
     associated.add_argument("--seed", type=int, default=1)
+    intents = commands.add_parser("intents", help="learn which wording asks for what")
+    intents.add_argument("--target", type=Path, help="default: that of the package")
+    intents.add_argument("--count", type=int, default=120000, help="questions (default 120000)")
+    intents.add_argument("--rounds", type=int, default=8, help="over them (default 8)")
+    intents.add_argument("--least", type=int, default=5, metavar="N",
+                         help="leave out what fewer questions have (default 5)")  # fmt: skip
+    intents.add_argument("--processes", type=int, default=2, help="to make them (default 2)")
+    intents.add_argument("--seed", type=int, default=1)
     sample = commands.add_parser("sample", help="print a few dialogues")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--count", type=int, default=3)
@@ -137,6 +146,17 @@ def main() -> int:
             from training.associate import TARGET, associate
 
             associate(args.count, rounds=args.rounds, seed=args.seed, target=args.target or TARGET)
+        elif args.command == "intents":
+            from training.intents import TARGET, learn_intents
+
+            learn_intents(
+                args.count,
+                rounds=args.rounds,
+                seed=args.seed,
+                least=args.least,
+                processes=args.processes,
+                target=args.target or TARGET,
+            )
         else:
             from training.dialogues import show
 

@@ -20,7 +20,7 @@ from edgespike.prompting import (
     turn,
 )
 from edgespike.prompting.focus import focus_lines
-from edgespike.prompting.relevance import relevance
+from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.statements import statements
 from edgespike.tokenizer import Tokenizer
 from training.scenes import Scene, Split, later, scene
@@ -54,6 +54,13 @@ def asker_of(rng: random.Random, split: Split) -> Asker:
 
 def next_turn(asker: Asker, asked: list[Turn]) -> Turn:
     """A question that code finds the facts for, now and then one that leans on the last."""
+    return found_turn(asker, asked)[0]
+
+
+def found_turn(
+    asker: Asker, asked: list[Turn]
+) -> tuple[Turn, Relevance, dict[str, frozenset[str]]]:
+    """The same, with how the channels fit it, and what can be said."""
     previous = [turn.question for turn in asked]
     while True:
         found: Turn | None = None
@@ -61,8 +68,11 @@ def next_turn(asker: Asker, asked: list[Turn]) -> Turn:
             found = asker.follow(asked[-1])
         found = found or asker.drawn()
         fits = relevance(asker.channels, found.question, previous)
-        if clean_turn(found, fits) and found.answer in statements(asker.channels, fits):
-            return found
+        if not clean_turn(found, fits):
+            continue
+        said = statements(asker.channels, fits)
+        if found.answer in said:
+            return found, fits, said
 
 
 def show(seed: int, count: int) -> Iterator[str]:

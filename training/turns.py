@@ -18,8 +18,9 @@ from training.scenes import QUANTITIES, STATES, Scene, Split, subject
 WEIGHTS = {
     "value": 12, "unknown": 14, "status": 10, "state": 4, "trend": 6, "age": 8, "since": 5,
     "stats": 10, "unit": 2, "place": 12, "each": 24, "highest": 12, "lowest": 12, "compare": 14,
-    "several": 18, "partly": 8, "mean": 12, "count": 14, "states": 24, "alarms": 12, "stale": 12,
-    "summary": 10, "total": 3, "kinds": 6, "help": 7, "other": 14,
+    "several": 18, "partly": 8, "mean": 12, "sum": 40, "together": 20, "count": 14,
+    "states": 24, "alarms": 12, "stale": 12, "summary": 10, "total": 3, "kinds": 6, "help": 7,
+    "other": 14,
 }  # fmt: skip
 """How often each family is asked, where a scene allows it."""
 
@@ -99,6 +100,7 @@ class Asker:
             "several": lambda: self._several(self._pair()),
             "partly": self._partly,
             "compare": lambda: self._compare(self._comparable()),
+            "together": lambda: self._together(self._comparable()),
         }
         if family in GROUPED:
             kinds = (self._kind() for _ in range(6))
@@ -226,9 +228,9 @@ class Asker:
             return self.same(before.about[0], self.rng.choice(tuple(SINGLE)))
         if before.kind:
             return self.of_kind(self.rng.choice(tuple(GROUPED)), before.kind)
-        if before.family in ("several", "compare") and len(before.about) == 2:
+        if before.family in ("several", "compare", "together") and len(before.about) == 2:
             one, two = before.about
-            return self.rng.choice((self._several, self._compare))((one, two))
+            return self.rng.choice((self._several, self._compare, self._together))((one, two))
         return None
 
     def _pair(self) -> Pair | None:
@@ -278,6 +280,15 @@ class Asker:
         answer = answers.compare(group[0]) if len(group) == 1 else None
         question = self._ask("compare", a=self._spoken(pair[0]), b=self._spoken(pair[1]))
         return (answer and Turn("compare", question, answer, pair)) or None
+
+    def _together(self, pair: Pair | None) -> Turn | None:
+        """What two come to."""
+        if pair is None:
+            return None
+        groups = list(groups_of([self.channels[i] for i in pair]))
+        answer = answers.together(groups[0]) if len(groups) == 1 else None
+        question = self._ask("together", a=self._spoken(pair[0]), b=self._spoken(pair[1]))
+        return (answer and Turn("together", question, answer, pair)) or None
 
     def _place(self) -> Turn | None:
         """All that a place has."""
@@ -378,7 +389,7 @@ def clean_turn(turn: Turn, found: Relevance) -> bool:
         return True
     if turn.family == "place":
         return True
-    if turn.family == "compare":
+    if turn.family in ("compare", "together"):
         return set(detailed_of(found)) == set(turn.about)
     if len(turn.about) > 1:
         return detailed_of(found) == turn.about

@@ -9,8 +9,8 @@ said. Used from the inference thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgespike.agent.dialogues import Dialogue, Dialogues, Exchange
@@ -59,7 +59,7 @@ class Prepared:
     dialogue: Dialogue | None = None
     told: Told | None = None
     turns: int = 0
-    statements: tuple[str, ...] = ()
+    statements: Mapping[str, float] = field(default_factory=dict)
     refused: int = 0
 
 

@@ -25,11 +25,17 @@ class Constraint(Protocol):
     def forced(self) -> int | None:
         """The token that comes next whatever the model says; None while there is a choice."""
 
+    @property
+    def weighs(self) -> bool:
+        """Whether `mask` changes which of the tokens that may come is the likeliest."""
+
     def allows(self, token: int) -> bool:
         """Whether `token` may come next. Asked of the likeliest token, most of the time in vain."""
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A copy of `logits` [V], -inf at what may not come; all -inf: it ends."""
+        """A copy of `logits` [V], -inf at what may not come; all -inf: it ends. Where the
+        constraint `weighs`, something may be added to the others.
+        """
 
     def push(self, token: int) -> None:
         """`token` was chosen."""

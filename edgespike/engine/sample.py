@@ -47,7 +47,7 @@ class Sampler:
             best = int(logits.argmax())
             # To mask first would cost a copy of the logits; the likeliest token is nearly always
             # allowed, and then it is the likeliest of those that are.
-            if constraint is None or constraint.allows(best):
+            if constraint is None or (not constraint.weighs and constraint.allows(best)):
                 return best
         if constraint is not None:
             logits = constraint.mask(logits)

@@ -77,6 +77,7 @@ class Grounded:
     """The constraint of one answer; see `edgespike.engine.constrain.Constraint`."""
 
     forced = None
+    weighs = False
 
     def __init__(self, vocabulary: Vocabulary, grounds: Grounds) -> None:
         self._vocabulary = vocabulary

@@ -6,7 +6,7 @@ settled beforehand and costs the model nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from edgespike.grounding.masking import Grounded, Vocabulary
 
 
 def enforcing(
-    vocabulary: Vocabulary, grounds: Grounds, statements: Sequence[str]
+    vocabulary: Vocabulary, grounds: Grounds, statements: Mapping[str, float]
 ) -> Grounded | Stated:
     """What keeps an answer to `grounds`: to one of the `statements`, if there are any."""
     return Stated(vocabulary, statements) if statements else Grounded(vocabulary, grounds)
@@ -25,10 +25,16 @@ def enforcing(
 class Stated:
     """The constraint of one answer; see `edgespike.engine.constrain.Constraint`."""
 
-    def __init__(self, vocabulary: Vocabulary, statements: Sequence[str]) -> None:
-        """`statements`: at least one, none of them empty."""
+    weighs = True
+
+    def __init__(self, vocabulary: Vocabulary, statements: Mapping[str, float]) -> None:
+        """`statements`: at least one, none of them empty; with how likely each is by itself, in
+        log odds, which are added to the model's.
+        """
         self._vocabulary = vocabulary
-        self._whole = [tuple(vocabulary.tokenizer.encode(text)) for text in statements]
+        self._whole = [
+            (tuple(vocabulary.tokenizer.encode(text)), odds) for text, odds in statements.items()
+        ]
         self._left = self._whole
         self._at = 0
 
@@ -60,24 +66,34 @@ class Stated:
         """`token` was chosen."""
         if token not in self._vocabulary.silent:
             at = self._at
-            self._left = [ids for ids in self._left if len(ids) > at and ids[at] == token]
+            left = self._left
+            self._left = [(ids, odds) for ids, odds in left if len(ids) > at and ids[at] == token]
             self._at += 1
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A copy of `logits` [V], -inf for tokens that may not come next."""
-        allowed = self._next()
-        if self._complete:
-            allowed |= self._vocabulary.silent
+        """A copy of `logits` [V], -inf for tokens that may not come next; to the others the odds of
+        the likeliest statement are added that goes on so.
+        """
+        odds = self._odds()
         masked = np.full_like(logits, -np.inf)
-        known = [token for token in allowed if token < logits.size]
-        masked[known] = logits[known]
+        known = [token for token in odds if token < logits.size]
+        masked[known] = logits[known] + np.array([odds[token] for token in known], logits.dtype)
         return masked
+
+    def _odds(self) -> dict[int, float]:
+        """The tokens that may come next, each with the odds of the likeliest that it leads to."""
+        found: dict[int, float] = {}
+        for ids, odds in self._left:
+            going = ids[self._at : self._at + 1] or self._vocabulary.silent
+            for token in going:
+                found[token] = max(odds, found.get(token, -np.inf))
+        return found
 
     def _next(self) -> set[int]:
         """The tokens with which statements go on."""
         at = self._at
-        return {ids[at] for ids in self._left if len(ids) > at}
+        return {ids[at] for ids, _ in self._left if len(ids) > at}
 
     @property
     def _complete(self) -> bool:
-        return any(len(ids) == self._at for ids in self._left)
+        return any(len(ids) == self._at for ids, _ in self._left)

@@ -10,13 +10,18 @@ from collections.abc import Callable, Sequence
 
 from edgespike.prompting.describe import clean, describe_age, describe_span
 from edgespike.prompting.focus import (
+    MAX_ALARMS,
     MAX_KINDS,
-    MAX_LISTED,
+    MAX_TOLD,
+    Group,
     Line,
     amount,
     groups_of,
     kinds_of,
     limits,
+    mean_of,
+    states_of,
+    sum_of,
     whole,
 )
 from edgespike.sensing.picture import ChannelView
@@ -87,12 +92,16 @@ def age(c: ChannelView) -> str:
 
 
 def stats(c: ChannelView) -> str:
-    if c.minimum is None or c.maximum is None or c.mean is None:
-        return silent(c) or f"The {c.name} is {amount(c)}, its history is not known."
     unit = f" {c.unit}" if c.unit else ""
-    return silent(c) or (
-        f"The {c.name} was between {c.minimum} and {c.maximum}{unit}, {c.mean}{unit} on average."
-    )
+    parts = [f"{c.mean}{unit} on average"] if c.mean is not None else []
+    if c.minimum is not None and c.maximum is not None:
+        parts.insert(0, f"between {c.minimum} and {c.maximum}{unit}")
+    elif c.minimum is not None:
+        parts.insert(0, f"at least {c.minimum}{unit}")
+    elif c.maximum is not None:
+        parts.insert(0, f"at most {c.maximum}{unit}")
+    known = f"was {', '.join(parts)}" if parts else f"is {amount(c)}, its history is not known"
+    return silent(c) or f"The {c.name} {known}."
 
 
 def unknown(name: str) -> str:
@@ -108,22 +117,23 @@ def _fact(line: Line, mark: str) -> str | None:
     return next((text for name, text in line if name == mark), None)
 
 
-def extreme(group: Line, mark: str, word: str) -> str | None:
-    """Who has the highest or lowest, from a group's line."""
-    if same := _fact(group, "same"):
+def extreme(group: Group, mark: str, word: str) -> str | None:
+    """Who has the highest or lowest."""
+    line = group.line
+    if same := _fact(line, "same"):
         return f"All are {same}."
-    at = [name for name, _ in group].index(mark) if _fact(group, mark) else None
+    at = [name for name, _ in line].index(mark) if _fact(line, mark) else None
     if at is None:
         return None
-    return f"The {word} is the {group[at][1]} with {group[at + 1][1]}."
+    return f"The {word} is the {line[at][1]} with {line[at + 1][1]}."
 
 
-def compare(group: Line) -> str | None:
-    """The two of a group's line."""
-    if same := _fact(group, "same"):
+def compare(group: Group) -> str | None:
+    """Two beside each other."""
+    if same := _fact(group.line, "same"):
         return f"Both are {same}."
-    values = [text for name, text in group if name == "value"]
-    high, low, gap = (_fact(group, mark) for mark in ("max", "min", "diff"))
+    values = [text for name, text in group.line if name == "value"]
+    high, low, gap = (_fact(group.line, mark) for mark in ("max", "min", "diff"))
     if gap is None:
         return None
     return (
@@ -131,33 +141,40 @@ def compare(group: Line) -> str | None:
     )
 
 
-def mean(group: Line) -> str | None:
-    found = _fact(group, "mean")
-    count = _fact(group, "count")
-    return found and f"The {_fact(group, 'group')} of {count} sensors is {found} on average."
+def mean(group: Group) -> str | None:
+    found = None if _fact(group.line, "same") else mean_of(group)
+    kind, count = _fact(group.line, "group"), len(group.members)
+    return found and f"The {kind} of {count} sensors is {found} on average."
 
 
-def count(group: Line) -> str:
+def together(group: Group) -> str | None:
+    """What all come to."""
+    kind, found = _fact(group.line, "group"), sum_of(group)
+    return found and f"Together the {len(group.members)} {kind} sensors come to {found}."
+
+
+def count(group: Group) -> str:
     """How many there are, and where they tell states how many are in which."""
-    number = _fact(group, "count")
-    head = f"{number} {_fact(group, 'group')} sensor{'s' if number != '1' else ''}"
-    found = [text for name, text in group if name == "state"]
+    number = _fact(group.line, "count")
+    head = f"{number} {_fact(group.line, 'group')} sensor{'s' if number != '1' else ''}"
+    told = _fact(group.line, "state")
+    found = [text for _, text in states_of(group.members, MAX_TOLD)] if told else []
     return f"{head}: {'; '.join(found)}." if found else f"{head}."
 
 
-def states(group: Line) -> str | None:
-    return count(group) if _fact(group, "state") else None
+def states(group: Group) -> str | None:
+    return count(group) if _fact(group.line, "state") else None
 
 
 def listed(channels: Sequence[ChannelView]) -> str:
     """Some channels together: those that tell states by these, others one by one."""
     if all(c.text is not None and not c.stale for c in channels):
         for group in groups_of(channels):
-            if _fact(group, "count") == str(len(channels)) and (said := states(group)):
+            if len(group.members) == len(channels) and (said := states(group)):
                 return said
     shown = sorted(channels, key=lambda c: c.limit not in ("low", "high"))  # alarms first
-    some = shown if len(channels) > MAX_LISTED else channels
-    return several(some[:MAX_LISTED], len(channels))
+    some = shown if len(channels) > MAX_TOLD else channels
+    return several(some[:MAX_TOLD], len(channels))
 
 
 def _alarm(line: Line) -> str:
@@ -168,7 +185,7 @@ def _alarm(line: Line) -> str:
 
 def _alarms(channels: Sequence[ChannelView]) -> str:
     """The worst alarms, as a tail for a sentence; empty without any."""
-    lines = [line for lines in whole(channels, fully=False) for line in lines]
+    lines = [line for lines in whole(channels, False, MAX_ALARMS) for line in lines]
     shown = [_alarm(line) for line in lines if line[0][0] == "alarm"]
     more = next((line[0][1] for line in lines if line[0][0] == "more"), None)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
@@ -194,7 +211,7 @@ def stale(channels: Sequence[ChannelView]) -> str:
     if not old:
         return "No sensor is stale."
     parts = []
-    for c in old[:MAX_LISTED]:
+    for c in old[:MAX_TOLD]:
         known = c.text is not None and c.age_s is not None
         said = f", last read {describe_age(c.age_s or 0.0)} ago" if known else ""
         parts.append(
@@ -238,12 +255,13 @@ WHOLE: dict[str, Callable[[Sequence[ChannelView]], str]] = {
 }
 """Answers about the whole picture."""
 
-GROUPED: dict[str, Callable[[Line], str | None]] = {
+GROUPED: dict[str, Callable[[Group], str | None]] = {
     "highest": lambda group: extreme(group, "max", "highest"),
     "lowest": lambda group: extreme(group, "min", "lowest"),
     "mean": mean,
+    "sum": together,
     "count": count,
     "states": states,
     "each": lambda group: None,
 }
-"""Answers about all sensors of a kind, from their line; `each` names them instead."""
+"""Answers about all sensors of a kind; `each` names them instead."""

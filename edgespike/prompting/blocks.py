@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from edgespike.errors import DataError
 from edgespike.prompting.describe import clean, describe
 from edgespike.prompting.focus import Line, focus_lines
+from edgespike.prompting.intent import learned_intents, weighed
 from edgespike.prompting.relevance import Relevance, rank, relevance
 from edgespike.prompting.statements import statements
 from edgespike.prompting.template import Encoder, PromptTemplate, piece
@@ -19,14 +20,14 @@ class Block:
     """`ids` to feed, the same as readable `text`, and the channels in it and left out of it.
 
     `statements` are all that can be said to the question in it, where the model was taught to
-    choose among them.
+    choose among them, and how likely its wording makes each, in log odds.
     """
 
     ids: list[int]
     text: str
     used: tuple[str, ...]
     left_out: tuple[str, ...]
-    statements: tuple[str, ...] = ()
+    statements: Mapping[str, float] = field(default_factory=dict)
 
 
 _LONGEST_PIECE = 64
@@ -192,8 +193,12 @@ def turn(
         whole.text,
         tuple(name for name in names if name in used),
         tuple(name for name in names if name not in used),
-        statements(picture.channels, found) if template.marks else (),
+        _statements(picture.channels, found) if template.marks else {},
     )
+
+
+def _statements(channels: Sequence[ChannelView], found: Relevance) -> Mapping[str, float]:
+    return weighed(statements(channels, found), found, learned_intents())
 
 
 def _room(budget: int) -> str:

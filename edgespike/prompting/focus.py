@@ -13,6 +13,7 @@ A control piece can't be forged by outside text, so neither can a line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from edgespike.prompting.describe import clean, describe_age, describe_span
@@ -23,14 +24,34 @@ from edgespike.sensing.picture import ChannelView
 MAX_DETAILED = 2
 MAX_MATCHES = 4
 MAX_LISTED = 3
+MAX_TOLD = 6
+MAX_ALARMS = 4
+"""Channels that an answer lists, and alarms, with all their limits; a focus has room for fewer."""
 MAX_UNKNOWN = 2
 MAX_GROUPS = 2
 MAX_KINDS = 8
 MAX_DIGITS = 30
 """Larger or smaller numbers take no part in sums: written out they could be endless."""
 
+ADDITIVE = frozenset(
+    (
+        "W", "kW", "MW", "GW", "VA", "kVA", "Wh", "kWh", "MWh", "GWh", "J", "kJ", "MJ", "A", "mA",
+        "Ah", "l", "L", "ml", "m³", "m3", "gal", "l/s", "l/min", "L/min", "l/h", "L/h", "m³/h",
+        "m3/h", "mg", "g", "kg", "t", "lb", "lbs", "pcs",
+    )
+)  # fmt: skip
+"""Units of what adds up: two pumps take twice the power of one, but are not twice as warm."""
+
 Line = list[tuple[str, str]]
 """Marks with the text after each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Channels of one kind and unit, and the line about them."""
+
+    line: Line
+    members: tuple[ChannelView, ...]
 
 
 def amount(channel: ChannelView) -> str:
@@ -103,7 +124,7 @@ def focus_lines(channels: Sequence[ChannelView], found: Relevance) -> Iterator[t
         yield tuple(detailed("before", channels[c]) for c in found.before[:MAX_DETAILED])
     yield tuple([("unknown", clean(words))] for words in found.unknown[:MAX_UNKNOWN])
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
-    groups = list(groups_of([channels[c] for c in several]))
+    groups = [group.line for group in groups_of([channels[c] for c in several])]
     yield tuple(groups[:MAX_GROUPS])
     if found.maybe:
         yield tuple(_maybe(channels, found))
@@ -125,8 +146,11 @@ def _more(count: int) -> list[Line]:
     return [[("more", str(count))]] if count > 0 else []
 
 
-def whole(channels: Sequence[ChannelView], fully: bool) -> Iterator[tuple[Line, ...]]:
-    """The picture as a whole: how many sensors, alarms, stale ones, and the worst of the alarms.
+def whole(
+    channels: Sequence[ChannelView], fully: bool, most: int = MAX_LISTED
+) -> Iterator[tuple[Line, ...]]:
+    """The picture as a whole: how many sensors, alarms, stale ones, and the worst of the alarms,
+    at `most` so many.
 
     `fully` also what kinds of sensors there are, and which are stale.
     """
@@ -142,7 +166,7 @@ def whole(channels: Sequence[ChannelView], fully: bool) -> Iterator[tuple[Line, 
         line.append(("kinds", kinds))
     yield (line,)
     alarms.sort(key=_excess, reverse=True)
-    worst = [_alarm(c) for c in alarms[:MAX_LISTED]]
+    worst = [_alarm(c) for c in alarms[:most]]
     yield tuple(worst + _more(len(alarms) - len(worst)))
     if fully:
         silent = [brief("stale", c) for c in stale[:MAX_LISTED]]
@@ -190,8 +214,8 @@ def kinds_of(channels: Sequence[ChannelView]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: -item[1])
 
 
-def groups_of(channels: Sequence[ChannelView]) -> Iterator[Line]:
-    """Lines about channels of one kind and unit together, the largest group first."""
+def groups_of(channels: Sequence[ChannelView]) -> Iterator[Group]:
+    """Channels of one kind and unit together, the largest group first."""
     groups: dict[tuple[frozenset[str], str], list[ChannelView]] = {}
     for channel in channels:
         if channel.text is not None:
@@ -201,9 +225,9 @@ def groups_of(channels: Sequence[ChannelView]) -> Iterator[Line]:
         numbers = [(n, c) for c in group if (n := _decimal(c)) is not None]
         line: Line = [("group", kind), ("count", str(len(group)))]
         if len(group) > 1 and len(numbers) == len(group):
-            yield line + _extremes(numbers)
+            yield Group(line + _extremes(numbers), tuple(group))
         elif not numbers:
-            yield line + _states(group)
+            yield Group(line + states_of(group), tuple(group))
 
 
 def _decimal(channel: ChannelView) -> Decimal | None:
@@ -226,24 +250,43 @@ def _extremes(numbers: list[tuple[Decimal, ChannelView]]) -> Line:
     unit = clean(numbers[0][1].unit)
     if len(numbers) == 2:
         return [*line, ("diff", f"{high - low:f} {unit}".strip())]
-    places = max(0, *(-int(n.as_tuple().exponent) for n, _ in numbers))
-    mean = sum((n for n, _ in numbers), Decimal(0)) / len(numbers)
-    return [*line, ("mean", f"{round(mean, min(places, 6)):f} {unit}".strip())]
+    return [*line, ("mean", _mean([n for n, _ in numbers], unit))]
 
 
-def _states(group: list[ChannelView]) -> Line:
-    """Which channels are in which state."""
+def _mean(numbers: Sequence[Decimal], unit: str) -> str:
+    """Mean, as precise as the numbers, of two one place more."""
+    places = max(0, *(-int(n.as_tuple().exponent) for n in numbers)) + (len(numbers) == 2)
+    return f"{round(sum(numbers, Decimal(0)) / len(numbers), min(places, 6)):f} {unit}".strip()
+
+
+def mean_of(group: Group) -> str | None:
+    """Mean of a group's values, if they are numbers."""
+    numbers = [n for c in group.members if (n := _decimal(c)) is not None]
+    return _mean(numbers, clean(group.members[0].unit)) if len(numbers) > 1 else None
+
+
+def sum_of(group: Group) -> str | None:
+    """Sum of a group's values, if they are numbers that add up."""
+    unit = group.members[0].unit
+    numbers = [n for c in group.members if (n := _decimal(c)) is not None]
+    if len(numbers) < 2 or (unit and unit not in ADDITIVE):
+        return None
+    return f"{sum(numbers, Decimal(0)):f} {clean(unit)}".strip()
+
+
+def states_of(group: Sequence[ChannelView], most: int = MAX_LISTED) -> Line:
+    """Which channels are in which state, of each at `most` so many."""
     states: dict[str, list[ChannelView]] = {}
     for channel in group:
         states.setdefault(clean(channel.text or ""), []).append(channel)
     return [
-        ("state", f"{len(members)} {state}: {_names(members)}")
+        ("state", f"{len(members)} {state}: {_names(members, most)}")
         for state, members in list(states.items())[:MAX_LISTED]
     ]
 
 
-def _names(channels: Sequence[ChannelView]) -> str:
-    """Up to three names, and how many more."""
-    names = [clean(c.name) for c in channels[:MAX_LISTED]]
+def _names(channels: Sequence[ChannelView], most: int = MAX_LISTED) -> str:
+    """Some names, and how many more."""
+    names = [clean(c.name) for c in channels[:most]]
     more = len(channels) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")

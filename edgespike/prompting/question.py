@@ -8,12 +8,11 @@ is unknown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 
-from edgespike.prompting.association import CACHED, learned, names_another
+from edgespike.prompting.association import learned, names_another
 from edgespike.prompting.lexicon import MAX_TERM, lexicon
+from edgespike.prompting.names import NOWHERE, Name, glued, may_stand_for
 from edgespike.prompting.words import (
     ADVERBS,
     ALIASES,
@@ -32,10 +31,12 @@ from edgespike.prompting.words import (
     ONESELF,
     ORDINALS,
     ORDINARY,
+    OUTDOORS,
     OWNERS,
     PARTICLES,
     PRONOUNS,
     QUANTITIES,
+    SORTS,
     STATES,
     SUBORDINATORS,
     TEXTED,
@@ -57,26 +58,8 @@ _STOP = re.compile(r"[,;:.?!&+/]")
 MAX_WORDS = 64
 """Words of a question that are looked at."""
 
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """Words of a name, and of what is known beside it (its quantity), as sets of meanings."""
-
-    words: tuple[str, ...]
-    needed: tuple[frozenset[str], ...]
-    extra: frozenset[str]
-
-
-_NOWHERE = Name((), (), frozenset())
-
-
-@lru_cache(maxsize=CACHED)
-def name_of(name: str, quantity: str) -> Name:
-    cuts = [w for w, _, _ in cut(name)]
-    ends = {"in", "out"}.intersection((cuts[0], cuts[-1])) if len(cuts) > 1 else ()
-    words = tuple(w for w in cuts if w not in FUNCTION or len(w) == 1 or w in ends) or tuple(cuts)
-    extra = frozenset(m for w, _, _ in cut(quantity) for m in meanings(w))
-    return Name(words, tuple(meanings(w) for w in words), extra)
+NAMED, MEANT = "#", "~"
+"""What stands in `Question.outline` for words of names, and before words that mean some."""
 
 
 class Question:
@@ -89,11 +72,15 @@ class Question:
         known = {word for name in names for word in name.words}
         self.words = [_in_full(word, text[start:end], known) for word, start, end in found]
         self._places = [(start, end) for _, start, end in found]
+        self._known = known
         self._meant = {m for name in names for word in name.needed for m in word}
         self._meant |= {m for name in names for m in name.extra}
-        self._glued = _glued(names)
+        self._glued = glued(names)
         self.meanings = [self._meaning(i, known) for i in range(len(found))]
         self._hinted: set[int] = set()
+        self._counts = frozenset(at for at in range(len(found)) if self._is_count(at))
+        for at in self._counts:
+            self.meanings[at] = frozenset()
         self._mean_numbers(known)
         self._mean_ids()
         self._mean_the_same()
@@ -119,6 +106,10 @@ class Question:
         if not meant and not common(word) and singular(word) not in lexicon().words:
             meant = frozenset(k for k in known if alike(word, k) or alike(singular(word), k))
             meant = frozenset(m for k in meant for m in meanings(k)) & self._meant
+        if not meant and not common(word):
+            plain = singular(word)
+            short = (k for k in known if may_stand_for(k, plain))
+            meant = frozenset(m for k in short for m in meanings(k)) & self._meant
         return meant
 
     def _mean_numbers(self, known: set[str]) -> None:
@@ -266,13 +257,13 @@ class Question:
         """Whether the word at a place says that it isn't this channel."""
         word, places = self.words[at], self.matched[index][0]
         own = set(self.names[index].words)
-        if word in own:
+        if word in own or at in self._counts:
             return False
         contrary = [some & own for some in CONTRASTS if word in some]
         if any(some and some.isdisjoint(self.words) for some in contrary):
             return True
-        if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, _NOWHERE):
-            return True
+        if word in ("outside", "outdoors", "outdoor") and not self._by_the_way(at, NOWHERE):
+            return not any(each.startswith(OUTDOORS) for each in own)
         kind = meanings(channel.quantity.casefold()) | self.names[index].extra
         kind |= {MEASURED_IN.get(channel.unit.lstrip("mkµ"), "")}
         meant = meanings(singular(word)) & MEASURED
@@ -307,6 +298,16 @@ class Question:
         explained = frozenset(i for c in found for i in self.matched[c][0])
         return tuple(c for c in found if not self.means_another(c, channels[c], explained))
 
+    def outline(self) -> tuple[str, ...]:
+        """The words without those that names have, and a mark before those that mean some."""
+        hit = self.hit
+        return tuple(self._outlined(i in hit, word) for i, word in enumerate(self.words))
+
+    def _outlined(self, hit: bool, word: str) -> str:
+        if not hit:
+            return word
+        return NAMED if not self._known.isdisjoint((word, singular(word))) else f"{MEANT}{word}"
+
     @property
     def hit(self) -> frozenset[int]:
         """Places that some name explains."""
@@ -319,6 +320,7 @@ class Question:
         aside = self._aside(hit)
         for i, word in enumerate(self.words):
             passes = i in aside or lexicon().passes(word) or self._is_bound(i) or self._is_sort(i)
+            passes = passes or i in self._counts or self._is_sort_of(i, hit) or self._is_here(i)
             if i not in hit and (passes or self._is_verb(i, hit)):
                 continue
             joined = i == last + 1 and _GAP.fullmatch(
@@ -330,6 +332,13 @@ class Question:
                 runs.append([i])
             last = i
         return runs
+
+    def _is_count(self, at: int) -> bool:
+        """Whether a number says how many: "the 3 freezers", but not "zone 3 temps"."""
+        after = self.words[at + 1] if at + 1 < len(self.words) else ""
+        many = bool(self._means(at + 1)) and singular(after) != after
+        alone = not at or (self.words[at - 1] in FUNCTION and not self.meanings[at - 1])
+        return self.words[at].isdecimal() and many and alone
 
     def _is_bound(self, at: int) -> bool:
         """Whether a number is what something may be above or below."""
@@ -344,6 +353,22 @@ class Question:
         after = self.words[at + 1] if at + 1 < len(self.words) else "now"
         measured = asked_meanings(self.words[at - 1]) & MEASURED
         return bool(measured) and lexicon().passes(after)
+
+    def _is_here(self, at: int) -> bool:
+        """Whether a word is where all is: "what is there in this camper"."""
+        return at > 1 and self.words[at - 1] == "this" and self.words[at - 2] in LINKS
+
+    def _is_sort_of(self, at: int, hit: frozenset[int]) -> bool:
+        """Whether a word says what a thing with an id is: "compressor K3" where all is called K3.
+
+        An id is letters and a number that name a sensor.
+        """
+        after = self.words[at + 1 : at + 3]
+        if at in hit or at + 1 not in hit or self.words[at] not in SORTS:
+            return False
+        return bool(_ID.fullmatch(after[0])) or (
+            len(after) > 1 and at + 2 in hit and bool(_ID.fullmatch("".join(after)))
+        )
 
     def _aside(self, hit: frozenset[int]) -> frozenset[int]:
         """Places of words that tell why or when one asks: what follows "warm enough to", "while",
@@ -453,13 +478,3 @@ def _in_full(word: str, written: str, known: set[str]) -> str:
     full = TEXTED.get(word)
     lettered = len(word) == 1 and (written != word or not known.isdisjoint("rstuvwn"))
     return word if full is None or word in known or lettered else full
-
-
-def _glued(names: Iterable[Name]) -> dict[str, frozenset[str]]:
-    """Neighbouring words of names written as one -> the words."""
-    return {
-        one + two: frozenset((one, two))
-        for name in names
-        for one, two in zip(name.words, name.words[1:], strict=False)
-        if one.isalpha() and two.isalpha()
-    }

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
 from edgespike.prompting.lexicon import lexicon
-from edgespike.prompting.question import MAX_WORDS, Name, Question, name_of
-from edgespike.prompting.words import HIGH, LOW, QUANTITIES, singular
+from edgespike.prompting.names import Name, name_of
+from edgespike.prompting.question import MAX_WORDS, Question
+from edgespike.prompting.words import HIGH, LOW, NO_ROOM, QUANTITIES, singular
 from edgespike.sensing.picture import ChannelView
 
 _WORD = re.compile(r"[^\W_]+")
@@ -37,7 +38,8 @@ class Relevance:
     what it means if it leans on those before it. `maybe`: several fit all that it names, and which
     of them is `likely` meant if it is only one. `near`: they share words with it. `unknown` are the
     things it names that are no channel. `sure`: the match is by whole names. `end`: by its words
-    it asks for the highest or for the lowest, if for either.
+    it asks for the highest or for the lowest, if for either. `words`: how it asks, with a mark for
+    what names explain (`Question.outline`).
     """
 
     match: tuple[int, ...] = ()
@@ -48,6 +50,7 @@ class Relevance:
     unknown: tuple[str, ...] = ()
     sure: bool = False
     end: Literal["highest", "lowest"] | None = None
+    words: tuple[str, ...] = field(default=(), compare=False)
 
 
 def load() -> None:
@@ -75,7 +78,8 @@ def relevance(
         known = (*channels, *near)
         meant = _found(known, _asked(known, question), previous)
         found = _without_others(found, meant, known, len(channels))
-    return found if high == low else replace(found, end="highest" if high else "lowest")
+    end = found.end if high == low else "highest" if high else "lowest"
+    return replace(found, end=end, words=asked.outline())
 
 
 def _said(refused: Sequence[ChannelView], asked: Question) -> list[ChannelView]:
@@ -106,7 +110,7 @@ def _without_others(
 
 def _found(channels: Sequence[ChannelView], asked: Question, previous: Sequence[str]) -> Relevance:
     found = _meant_ones(channels, asked, _by_rules(channels, asked, previous))
-    found = _in_state(channels, asked, found)
+    found = _of_rooms(channels, asked, _in_state(channels, asked, found))
     if found.match or found.before:
         return found
     scores = odds(channels, asked.text, _ruled(asked, found), learned())
@@ -127,6 +131,8 @@ def _found(channels: Sequence[ChannelView], asked: Question, previous: Sequence[
 def _in_state(channels: Sequence[ChannelView], asked: Question, found: Relevance) -> Relevance:
     """`found` with those of several that tell the state that is asked for: "is the bilge dry?" is
     about the bilge's float switch and not about its pump."""
+    if len(found.match) == 1:
+        return replace(found, match=_state_of(channels, asked, found.match[0]))
     if len(found.maybe) < 2:
         return found
     worded = [c for c in found.maybe if channels[c].number is None and not channels[c].unit]
@@ -138,6 +144,33 @@ def _in_state(channels: Sequence[ChannelView], asked: Question, found: Relevance
     if len(tells) == 1:
         return replace(found, match=tells, maybe=())
     return replace(found, maybe=tells)
+
+
+def _of_rooms(channels: Sequence[ChannelView], asked: Question, found: Relevance) -> Relevance:
+    """`found` without boilers and gardens, where "which room is warmest" asks for rooms alone."""
+    rooms = {at for at, word in enumerate(asked.words) if word in ("room", "rooms")}
+    warm = all(channels[c].unit in ("°C", "°F") for c in found.maybe)
+    if not warm or not rooms or not rooms.isdisjoint(asked.hit):
+        return found
+    names = {c: asked.names[c].words for c in found.maybe}
+    kept = tuple(c for c in names if NO_ROOM.isdisjoint(names[c]) or "room" in names[c])
+    return replace(found, maybe=kept) if len(kept) > 1 else found
+
+
+def _state_of(channels: Sequence[ChannelView], asked: Question, match: int) -> tuple[int, ...]:
+    """What a question about the state of `match` means: "is the front door locked" asks for the
+    front door lock where the front door itself is open or closed.
+    """
+    if asked.names_state(channels[match].text or ""):
+        return (match,)
+    words = set(asked.names[match].words)
+    others = [
+        c
+        for c, name in enumerate(asked.names)
+        if words < set(name.words) and asked.matched[c][0] >= asked.matched[match][0]
+    ]
+    found = [c for c in others if asked.names_state(channels[c].text or "")]
+    return (found[0],) if len(found) == 1 else (match,)
 
 
 def _meant_ones(channels: Sequence[ChannelView], asked: Question, found: Relevance) -> Relevance:
@@ -195,6 +228,9 @@ def _beside(
         if not named or asked.only_hinted(frozenset(named)) or not places <= asked.hit:
             continue
         fits = [c for c, (at, _, _) in enumerate(asked.matched) if places <= at]
+        # "the spindle load of the DMG and the Haas" is about the load of both.
+        most = max((len(asked.matched[c][0]) for c in fits), default=0)
+        fits = [c for c in fits if len(asked.matched[c][0]) == most]
         if len(fits) == 1:
             yield fits[0]
 

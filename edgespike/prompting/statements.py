@@ -16,38 +16,49 @@ from edgespike.prompting.describe import clean
 from edgespike.prompting.focus import (
     MAX_DETAILED,
     MAX_GROUPS,
-    MAX_LISTED,
-    MAX_MATCHES,
+    MAX_TOLD,
     MAX_UNKNOWN,
     groups_of,
 )
 from edgespike.prompting.relevance import Relevance
 from edgespike.sensing.picture import ChannelView
 
+Kind = str
+"""What a statement tells: one of `intent.KINDS`."""
 
-def statements(channels: Sequence[ChannelView], found: Relevance) -> tuple[str, ...]:
-    """What `channels` say to a question that fits them as `found`, each statement once."""
-    return tuple(dict.fromkeys(_all(channels, found)))
+_TOLD: dict[str, Kind] = {"age": "age", "stats": "stats", "help": "other"}
+"""What is told by other families than their own; of one sensor what isn't here is its reading."""
 
 
-def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[str]:
+def statements(channels: Sequence[ChannelView], found: Relevance) -> dict[str, frozenset[Kind]]:
+    """What `channels` say to a question that fits them as `found`, and what kinds of statement each
+    of these is.
+    """
+    kinds: dict[str, set[Kind]] = {}
+    for kind, text in _all(channels, found):
+        kinds.setdefault(text, set()).add(kind)
+    return {text: frozenset(some) for text, some in kinds.items()}
+
+
+def _all(channels: Sequence[ChannelView], found: Relevance) -> Iterator[tuple[Kind, str]]:
     for channel in _cleaned(channels, dict.fromkeys(_single(found))):
-        yield from (say(channel) for say in answers.SINGLE.values())
+        for family, say in answers.SINGLE.items():
+            yield _TOLD.get(family, "reading"), say(channel)
     unknown = [clean(words) for words in found.unknown[:MAX_UNKNOWN]]
-    yield from map(answers.unknown, unknown)
+    yield from (("unknown", answers.unknown(words)) for words in unknown)
     for fits in (found.match, found.maybe):
         if fits:
             yield from _lists(_cleaned(channels, fits), unknown)
     if len(found.near) > 1:
-        yield answers.listed(_cleaned(channels, sorted(found.near)))
+        yield "near", answers.listed(_cleaned(channels, sorted(found.near)))
     several = found.match if len(found.match) > 1 else (*found.maybe, *found.near)
     for group in islice(groups_of([channels[c] for c in several]), MAX_GROUPS):
         other = {"highest": "lowest", "lowest": "highest"}.get(found.end or "")
-        asked = [say for name, say in answers.GROUPED.items() if name != other]
-        said = (say(group) for say in (*asked, answers.compare))
-        yield from (each for each in said if each)
+        told = {**answers.GROUPED, "compare": answers.compare}
+        said = ((kind, tell(group)) for kind, tell in told.items() if kind != other)
+        yield from ((kind, text) for kind, text in said if text)
     whole = answers.WHOLE if not found.sure else {"other": answers.WHOLE["other"]}
-    yield from (say(channels) for say in whole.values())
+    yield from ((_TOLD.get(family, family), of(channels)) for family, of in whole.items())
 
 
 def _single(found: Relevance) -> Iterator[int]:
@@ -62,15 +73,13 @@ def _single(found: Relevance) -> Iterator[int]:
         yield found.likely
 
 
-def _lists(fits: Sequence[ChannelView], unknown: Sequence[str]) -> Iterator[str]:
+def _lists(fits: Sequence[ChannelView], unknown: Sequence[str]) -> Iterator[tuple[Kind, str]]:
     """Some channels together, and beside them what isn't there."""
-    if len(fits) == MAX_MATCHES:
-        yield answers.several(fits)
     if len(fits) > 1:
-        yield answers.listed(fits)
-    known = answers.several(fits[:MAX_LISTED], len(fits))
+        yield "listed", answers.listed(fits)
+    known = answers.several(fits[:MAX_TOLD], len(fits))
     for words in unknown:
-        yield answers.partly(known, words)
+        yield "partly", answers.partly(known, words)
 
 
 def _cleaned(channels: Sequence[ChannelView], some: Iterable[int]) -> list[ChannelView]:

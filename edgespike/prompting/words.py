@@ -154,6 +154,7 @@ EVERYDAY = {
 TEXTED = {
     "wat": "what", "wats": "what", "da": "the", "em": "them", "ur": "your", "yur": "your",
     "wth": "with", "n": "and", "u": "you", "r": "are", "ppl": "people", "rn": "now",
+    "teh": "the", "hte": "the", "adn": "and", "nad": "and",
 }  # fmt: skip
 """How people who text write some words of questions."""
 
@@ -191,12 +192,12 @@ CONTRASTS = tuple(
 HIGH = _set(
     "highest max maximum top peak biggest greatest largest hottest warmest wettest dampest"
     " brightest loudest noisiest fastest quickest heaviest strongest windiest dustiest hotter"
-    " warmer louder brighter higher faster heavier stronger"
+    " warmer louder brighter higher faster heavier stronger longest"
 )
 LOW = _set(
     "lowest min minimum bottom smallest coldest coolest chilliest driest darkest dimmest quietest"
     " slowest emptiest lightest weakest shallowest fewest colder cooler quieter darker dimmer lower"
-    " emptier slower weaker drier"
+    " emptier slower weaker drier shortest"
 )
 """Words that ask which of several has the most, or the least; not "most", said of both."""
 
@@ -246,6 +247,28 @@ THINGS_DONE = _set(
 
 OWNERS = _set("its their the these those any of my our your")
 """What may stand between "outside" and a bound."""
+
+SORTS = _set(
+    "compressor pump valve tank motor drive machine unit robot press line oven furnace boiler"
+    " chiller cooler fan blower filter heater mixer conveyor crane turbine generator genset engine"
+    " breaker feeder transformer ups rack server sensor probe transmitter gauge reactor vessel silo"
+    " mill kiln dryer fermenter charger inverter meter lift elevator reefer truck trailer loop"
+)
+"""What things with an id are, which may be said before it."""
+
+OUTDOORS = ("outdoor", "outside", "außen", "aussen", "exterior", "extérieur", "estern", "buiten")
+"""How words of names begin that mean outdoors."""
+
+NO_ROOM = _set(
+    "flow return supply feed boiler buffer tank cylinder storage collector panel roof outdoor"
+    " outdoors outside exterior weather freezer fridge refrigerator oven stove sauna pool pond"
+    " water dhw heat pump heating radiator floor pipe chimney flue exhaust cpu disk rack server"
+    " router nas battery inverter car engine soil greenhouse garden terrace balcony shed aquarium"
+    " vorlauf rücklauf heizung kessel speicher warmwasser außen außentemperatur aussentemperatur"
+    " draußen kühlschrank gefrierschrank garten départ retour extérieur chaudière exterior"
+    " esterno caldaia mandata ritorno buiten aanvoer retour zewnątrz"
+)
+"""Words in names of what is no room."""
 
 MEASURED = _set(
     "temperature humidity pressure voltage co2 co moisture ph vibration noise salinity turbidity"
@@ -352,6 +375,22 @@ def alike(one: str, two: str) -> bool:
         return False
     allowed = 2 if longer >= 8 else 1
     return abs(len(one) - len(two)) <= allowed and _distance(one, two) <= allowed
+
+
+def shortened(word: str, name: str) -> bool:
+    """Whether a word of a name is short for `word`: its beginning ("hyd" for "hydraulic"), or its
+    consonants, the first and the last among them ("vlv" for "valve").
+    """
+    if len(name) < 3 or len(word) <= len(name) or not name.isalpha() or word[0] != name[0]:
+        return False
+    if word.startswith(name):
+        return len(word) >= len(name) + 3
+    rest = iter(consonants := [letter for letter in word if letter not in _VOWELS])
+    spelt = _VOWELS.isdisjoint(name) and name[-1] == consonants[-1]
+    return spelt and all(letter in rest for letter in name)
+
+
+_VOWELS = frozenset("aeiou")
 
 
 def _distance(one: str, two: str) -> int:

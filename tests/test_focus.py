@@ -424,8 +424,8 @@ def test_outdoors_is_where_a_name_says_it() -> None:
 
 def test_a_compound_is_what_it_ends_with() -> None:
     barn = [
-        ChannelView("Melktank inhoud", text="4820", number=4820.0, unit="L"),
-        ChannelView("Krachtvoersilo", text="2.9", number=2.9, unit="t"),
+        ChannelView("Mosterijtank inhoud", text="4820", number=4820.0, unit="L"),
+        ChannelView("Zuidhoeksilo", text="2.9", number=2.9, unit="t"),
     ]
     assert relevance(barn, "how many litres have we got in the tank").match == (0,)
     assert relevance(barn, "what's left in the silo?").match == (1,)

@@ -34,7 +34,7 @@ def name_of(name: str, quantity: str) -> Name:
 
 def may_stand_for(name: str, word: str) -> bool:
     """Whether a word of a name that people don't say is short for `word`, or a compound that ends
-    with it ("melktank" for "tank").
+    with it ("mosttank" for "tank").
     """
     compound = len(word) >= 4 and len(name) >= len(word) + 3 and name.endswith(word)
     unsaid = not common(name) and name not in FUNCTION and name not in lexicon().words

@@ -54,7 +54,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--set",
         metavar="NAME|FILE",
         default="test",
-        help="test (default): the bundled test set; others: written by hand; or a file",
+        help="test (default): the bundled test set; others, everyday: by hand; or a file",
     )
     qa.add_argument("--limit", type=_count, metavar="N", help="ask the first N questions only")
     qa.add_argument("--budget", type=_count, metavar="N", help="tokens a prompt may have")

@@ -10,9 +10,18 @@ pieces that mark where a reading, a question or an answer begins. The generator 
 data writes its dialogues with these same functions: a model must be asked as it was trained.
 """
 
-from edgespike.prompting.blocks import Block, Prompt, answer_part, changes, key_frame, render, turn
+from edgespike.prompting.blocks import (
+    Block,
+    Prompt,
+    answer_part,
+    changes,
+    key_frame,
+    load,
+    render,
+    turn,
+)
 from edgespike.prompting.describe import MAX_NAME, clean, describe, describe_age
-from edgespike.prompting.relevance import load, rank
+from edgespike.prompting.relevance import rank
 from edgespike.prompting.template import BUNDLED, PLAIN, Encoder, PromptTemplate, default_template
 
 __all__ = [

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgespike.errors import DataError
+from edgespike.prompting.association import learned
 from edgespike.prompting.describe import clean, describe
 from edgespike.prompting.focus import Line, focus_lines
 from edgespike.prompting.intent import learned_intents, weighed
+from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.relevance import Relevance, rank, relevance
 from edgespike.prompting.statements import statements
 from edgespike.prompting.template import Encoder, PromptTemplate, piece
@@ -28,6 +30,13 @@ class Block:
     used: tuple[str, ...]
     left_out: tuple[str, ...]
     statements: Mapping[str, float] = field(default_factory=dict)
+
+
+def load() -> None:
+    """Read what the first question would read, some tens of milliseconds."""
+    lexicon()
+    learned()
+    learned_intents()
 
 
 _LONGEST_PIECE = 64

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edgespike.prompting.association import MARGIN, Ruled, learned, odds
-from edgespike.prompting.lexicon import lexicon
 from edgespike.prompting.names import Name, name_of
 from edgespike.prompting.question import MAX_WORDS, Question
 from edgespike.prompting.words import HIGH, LOW, NO_ROOM, QUANTITIES, singular
@@ -51,12 +50,6 @@ class Relevance:
     sure: bool = False
     end: Literal["highest", "lowest"] | None = None
     words: tuple[str, ...] = field(default=(), compare=False)
-
-
-def load() -> None:
-    """Read what the first question would read, some tens of milliseconds."""
-    lexicon()
-    learned()
 
 
 def relevance(

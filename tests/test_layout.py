@@ -86,3 +86,12 @@ def test_importing_the_package_and_building_the_command_line_load_nothing_heavy(
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_log_loads_no_rich_and_leaves_it_to_others() -> None:
+    code = (
+        "import sys, edgespike.telemetry as t; loaded = 'rich' in sys.modules;"
+        "import rich.table; print(loaded, t.structlog.dev.rich)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False None"

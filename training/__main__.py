@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     associated.add_argument("--seed", type=int, default=1)
     intents = commands.add_parser("intents", help="learn which wording asks for what")
     intents.add_argument("--target", type=Path, help="default: that of the package")
-    intents.add_argument("--count", type=int, default=120000, help="questions (default 120000)")
-    intents.add_argument("--rounds", type=int, default=8, help="over them (default 8)")
+    intents.add_argument("--count", type=int, default=360000, help="questions (default 360000)")
+    intents.add_argument("--rounds", type=int, default=6, help="over them (default 6)")
     intents.add_argument("--least", type=int, default=5, metavar="N",
                          help="leave out what fewer questions have (default 5)")  # fmt: skip
     intents.add_argument("--processes", type=int, default=2, help="to make them (default 2)")

@@ -437,3 +437,19 @@ def test_where_all_is_is_no_name() -> None:
     van = [ChannelView("Fridge", text="5.4", number=5.4, unit="°C")]
     assert not relevance(van, "what can you see in this camper?").unknown
     assert relevance(van, "is the camper warm?").unknown
+
+
+def test_number_two_is_the_second() -> None:
+    freezers = [ChannelView(f"freezer_{n}", text="-18", number=-18.0, unit="°C") for n in (1, 2)]
+    assert relevance(freezers, "Is freezer number two still cold enough?").match == (1,)
+
+
+def test_today_is_not_yesterday() -> None:
+    rain = [
+        ChannelView(f"Rain {day}", text="1", number=1.0, unit="mm")
+        for day in ("today", "yesterday")
+    ]
+    for question, day in (("How much rain have we had today?", 0), ("rain yesterday", 1)):
+        found = relevance(rain, question)
+        assert (found.match or found.maybe) == (day,), question
+    assert relevance(rain[1:], "is it raining today").match == ()

@@ -64,7 +64,8 @@ def test_what_is_asked_for_is_among_them() -> None:
     assert not any("kitchen" in text for text in said)
     gone = statements(ROOMS, relevance(ROOMS, "attic humidity?"))
     assert "There is no sensor called attic humidity." in gone
-    assert not any("500" in text or "hall" in text for text in gone)
+    assert not any("500" in text for text in gone)
+    assert not any("hall" in text for text, kinds in gone.items() if "kinds" not in kinds)
 
 
 def test_what_is_asked_of_several_is_told_of_them_together() -> None:
@@ -140,6 +141,14 @@ def test_a_history_that_is_known_in_part_is_told_in_part() -> None:
     assert "The kitchen was at least 93 °C, 99 °C on average." in statements(
         [replace(ROOMS[0], maximum=None)], Relevance(match=(0,))
     )
+
+
+def test_who_asks_what_there_is_hears_names_where_they_are_few() -> None:
+    door = ChannelView("back door", text="open")
+    few = next(t for t, k in statements([*ROOMS, door], Relevance()).items() if "kinds" in k)
+    assert few == "4 sensors: 3 temperature (kitchen, kitchen left, hall), 1 door (back door)."
+    many = [reading(f"room {n}", 100 * n) for n in range(1, 12)]
+    assert "11 sensors: 11 temperature." in statements(many, Relevance())
 
 
 def test_a_forged_name_makes_no_second_line() -> None:

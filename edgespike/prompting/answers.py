@@ -12,6 +12,7 @@ from edgespike.prompting.describe import clean, describe_age, describe_span
 from edgespike.prompting.focus import (
     MAX_ALARMS,
     MAX_KINDS,
+    MAX_NAMED,
     MAX_TOLD,
     Group,
     Line,
@@ -228,7 +229,11 @@ def total(channels: Sequence[ChannelView]) -> str:
 
 def kinds(channels: Sequence[ChannelView]) -> str:
     head = _head(channels)
-    listed = ", ".join(f"{number} {kind}" for kind, number in kinds_of(channels)[:MAX_KINDS])
+    told = kinds_of(channels)[:MAX_KINDS]
+    if len(channels) <= MAX_NAMED:
+        listed = ", ".join(f"{len(some)} {kind} ({', '.join(some)})" for kind, some in told)
+    else:
+        listed = ", ".join(f"{len(some)} {kind}" for kind, some in told)
     return f"{head['all']}: {listed}." if listed else f"{head['all']}."
 
 

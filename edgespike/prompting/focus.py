@@ -30,6 +30,8 @@ MAX_ALARMS = 4
 MAX_UNKNOWN = 2
 MAX_GROUPS = 2
 MAX_KINDS = 8
+MAX_NAMED = 8
+"""Channels of a picture that is told by name when it is asked what there is."""
 MAX_DIGITS = 30
 """Larger or smaller numbers take no part in sums: written out they could be endless."""
 
@@ -162,7 +164,7 @@ def whole(
         ("silent", f"{len(stale) or 'no'} stale"),
     ]
     if fully and (counts := kinds_of(channels)):
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts[:MAX_KINDS])
+        kinds = ", ".join(f"{len(names)} {kind}" for kind, names in counts[:MAX_KINDS])
         line.append(("kinds", kinds))
     yield (line,)
     alarms.sort(key=_excess, reverse=True)
@@ -205,13 +207,13 @@ def _key(kind: str) -> frozenset[str]:
     return meanings(singular(kind.casefold()))
 
 
-def kinds_of(channels: Sequence[ChannelView]) -> list[tuple[str, int]]:
-    """Kinds with how many channels are of each, the most frequent first."""
-    counts: dict[str, int] = {}
+def kinds_of(channels: Sequence[ChannelView]) -> list[tuple[str, list[str]]]:
+    """Kinds with the names of the channels of each, the most frequent first."""
+    names: dict[str, list[str]] = {}
     for channel in channels:
         if kind := kind_of(channel):
-            counts[kind] = counts.get(kind, 0) + 1
-    return sorted(counts.items(), key=lambda item: -item[1])
+            names.setdefault(kind, []).append(clean(channel.name))
+    return sorted(names.items(), key=lambda item: -len(item[1]))
 
 
 def groups_of(channels: Sequence[ChannelView]) -> Iterator[Group]:

@@ -125,7 +125,8 @@ class Question:
             ):
                 beside -= 1  # "pump one and two"
             number = ORDINALS.get(word) or CARDINALS.get(word)
-            if number in known and self.meanings[beside]:
+            counted = self.words[beside] == "number"  # "freezer number two"
+            if number in known and (self.meanings[beside] or counted):
                 self.meanings[at] = frozenset((number,))
 
     def _mean_ids(self) -> None:

@@ -184,6 +184,7 @@ CONTRASTS = tuple(
             "port starboard stbd", "supply return feed", "inlet outlet intake exhaust", "hot cold",
             "fresh waste grey gray black", "primary secondary", "main backup reserve spare",
             "high low", "big small large little", "red green blue yellow white", "old new",
+            "today yesterday",
         ),
     )
 )  # fmt: skip

@@ -187,7 +187,10 @@ RIGHT = {
         "2 stale: the attic temperature, last read 2 h ago; the well level, not reported yet."
     },
     "total": {"There are 5 sensors."},
-    "kinds": {"5 sensors: 3 temperature, 1 door, 1 level."},
+    "kinds": {
+        "5 sensors: 3 temperature (hall temperature, attic temperature, cellar temperature),"
+        " 1 door (hall door), 1 level (well level)."
+    },
     "state": {"The hall door has been open for 30 s."},
     "place": {
         "The hall temperature is 19.50 °C; the hall door is open.",

@@ -28,9 +28,9 @@ KINDS = (
 )  # fmt: skip
 """What statements tell, in the order of the weights."""
 
-TRUST = 2.0
-"""How much more these odds weigh than the model's, which is too sure of itself: the best of 0.3 to
-3 on development questions."""
+TRUST = 3.0
+"""How much more these odds weigh than the model's, which is too sure of itself: the best of 0.5 to
+4 on development questions."""
 
 _NUMBER, _STRANGE = "0", "?"
 _MANY = 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,10 +104,11 @@ def test_an_endless_question_costs_no_more_than_a_long_one() -> None:
     assert long == endless
 
 
-def test_where_the_model_has_no_opinion_the_odds_decide() -> None:
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_where_the_model_has_no_opinion_the_odds_decide(order: tuple[int, ...]) -> None:
     tokenizer = random_tokenizer(2)
-    odds = {"The hall is on.": 0.0, "The hall is off.": 2.0, "The attic is on.": 1.0}
-    constraint = Stated(Vocabulary(tokenizer), odds)
+    odds = [("The hall is on.", 0.0), ("The hall is off.", 2.0), ("The attic is on.", 1.0)]
+    constraint = Stated(Vocabulary(tokenizer), dict(odds[i] for i in order))
     sampler = Sampler(Sampling(), tokenizer.size, constraint)
     spelt: list[int] = []
     while len(spelt) < len(tokenizer.encode("The hall is off.")):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgespike.prompting import answers
 from edgespike.prompting.answers import GROUPED, SINGLE, WHOLE
-from edgespike.prompting.focus import MAX_DETAILED, groups_of, kind_of
+from edgespike.prompting.focus import MAX_DETAILED, Group, groups_of, kind_of
 from edgespike.prompting.relevance import Relevance, relevance
 from edgespike.prompting.words import ALIASES
 from edgespike.sensing.picture import ChannelView
@@ -274,21 +274,21 @@ class Asker:
         return self.rng.choice(pairs) if pairs else None
 
     def _compare(self, pair: Pair | None) -> Turn | None:
-        if pair is None:
-            return None
-        group = list(groups_of([self.channels[i] for i in pair]))
-        answer = answers.compare(group[0]) if len(group) == 1 else None
-        question = self._ask("compare", a=self._spoken(pair[0]), b=self._spoken(pair[1]))
-        return (answer and Turn("compare", question, answer, pair)) or None
+        return self._of_two("compare", answers.compare, pair)
 
     def _together(self, pair: Pair | None) -> Turn | None:
-        """What two come to."""
+        return self._of_two("together", answers.together, pair)
+
+    def _of_two(
+        self, family: str, tell: Callable[[Group], str | None], pair: Pair | None
+    ) -> Turn | None:
+        """A question about two that make a group."""
         if pair is None:
             return None
         groups = list(groups_of([self.channels[i] for i in pair]))
-        answer = answers.together(groups[0]) if len(groups) == 1 else None
-        question = self._ask("together", a=self._spoken(pair[0]), b=self._spoken(pair[1]))
-        return (answer and Turn("together", question, answer, pair)) or None
+        answer = tell(groups[0]) if len(groups) == 1 else None
+        question = self._ask(family, a=self._spoken(pair[0]), b=self._spoken(pair[1]))
+        return (answer and Turn(family, question, answer, pair)) or None
 
     def _place(self) -> Turn | None:
         """All that a place has."""

@@ -37,8 +37,9 @@ def may_stand_for(name: str, word: str) -> bool:
     with it ("mosttank" for "tank").
     """
     compound = len(word) >= 4 and len(name) >= len(word) + 3 and name.endswith(word)
-    unsaid = not common(name) and name not in FUNCTION and name not in lexicon().words
-    return unsaid and (compound or shortened(word, name))
+    if not compound and not shortened(word, name):
+        return False
+    return not common(name) and name not in FUNCTION and name not in lexicon().words
 
 
 def glued(names: Iterable[Name]) -> dict[str, frozenset[str]]:
